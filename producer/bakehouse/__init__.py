@@ -1,0 +1,25 @@
+"""Bakehouse: runs an application's Claude work through Anthropic's Message Batches API at half the price.
+
+An application needs two names:
+
+    from bakehouse import enqueue_record, enqueue_records
+
+The workers, the command line and everything that knows SQL, Celery or the SDK live in `bakehouse_worker`.
+"""
+
+from bakehouse.client import Client, Receipt, enqueue_record, enqueue_records
+from bakehouse.errors import BakehouseError, ConfigurationError, InboxFull, InboxUnavailable, InvalidRecord
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BakehouseError",
+    "Client",
+    "ConfigurationError",
+    "InboxFull",
+    "InboxUnavailable",
+    "InvalidRecord",
+    "Receipt",
+    "enqueue_record",
+    "enqueue_records",
+]

@@ -1,0 +1,139 @@
+"""The wire between an application and the workers: what one entry of the inbox looks like. Both sides import this file.
+
+The inbox is one Redis stream. An entry has two fields: `h`, a small JSON header that carries the wire version and everything
+a worker needs to know about the record, and `p`, the request's params as the exact bytes that will go to the API. Params are
+serialised once, here, and never parsed again on their way out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+#: Version of the entry's layout. A reader that meets a version it does not know parks the entry and says so.
+WIRE_VERSION = 1
+
+#: The API version that sampling rules are checked against when the caller names none (message-batches API, October 2026).
+DEFAULT_API_VERSION = "2026-10-21"
+
+#: Consumer group of the workers on the inbox stream.
+GROUP = "accept"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The Redis keys of one installation. The braces keep them in one slot of a Redis Cluster."""
+
+    prefix: str = "bakehouse"
+
+    @property
+    def inbox(self) -> str:
+        """Stream of entries that no worker has accepted yet."""
+        return f"{{{self.prefix}}}:inbox"
+
+    @property
+    def inbox_bytes(self) -> str:
+        """Bytes (headers and params) that stand in the inbox: the high-water mark is checked against it."""
+        return f"{{{self.prefix}}}:inbox:bytes"
+
+    @property
+    def parked(self) -> str:
+        """Stream of entries whose wire version this release cannot read."""
+        return f"{{{self.prefix}}}:parked"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One request on its way to a batch.
+
+    `digest` identifies what is asked (params, betas, API version): the same custom_id with another digest is a conflict.
+    `spans` maps each top-level key of the params to the half-open byte range of its value, so that a value can be replaced
+    later without parsing the body.
+    """
+
+    job: str
+    custom_id: str
+    params: bytes
+    digest: str
+    model: str
+    api_version: str = DEFAULT_API_VERSION
+    priority: int = 0
+    betas: tuple[str, ...] = ()
+    on_result: str | None = None
+    metadata: bytes | None = None
+    spans: Mapping[str, tuple[int, int]] | None = None
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Says that a job expects `expected` records in all, so that its last batch need not wait for more."""
+
+    job: str
+    expected: int
+
+
+class UnknownWireVersion(ValueError):
+    """The entry was written by a newer producer. It is parked, not lost."""
+
+
+def encode_record(record: Record) -> tuple[bytes, bytes]:
+    """Return the entry's two field values, (header, params)."""
+    header: dict[str, Any] = {
+        "v": WIRE_VERSION,
+        "job": record.job,
+        "id": record.custom_id,
+        "digest": record.digest,
+        "model": record.model,
+        "api": record.api_version,
+    }
+    if record.priority:
+        header["priority"] = record.priority
+    if record.betas:
+        header["betas"] = record.betas
+    if record.on_result:
+        header["on_result"] = record.on_result
+    if record.metadata is not None:
+        header["metadata"] = orjson.Fragment(record.metadata)
+    if record.spans:
+        header["spans"] = record.spans
+    if record.replace:
+        header["replace"] = True
+    return orjson.dumps(header), record.params
+
+
+def encode_close(close: Close) -> tuple[bytes, bytes]:
+    """Return the field values of an entry that closes a job."""
+    return orjson.dumps({"v": WIRE_VERSION, "close": close.job, "expected": close.expected}), b""
+
+
+def decode(header: bytes, params: bytes) -> Record | Close:
+    """Read one entry back. Raises UnknownWireVersion for a newer layout and ValueError for anything that is no entry."""
+    fields = orjson.loads(header)
+    if not isinstance(fields, dict):
+        raise ValueError("the entry's header is not an object")
+    if fields.get("v") != WIRE_VERSION:
+        raise UnknownWireVersion(f"wire version {fields.get('v')!r}; this release reads {WIRE_VERSION}")
+    try:
+        if "close" in fields:
+            return Close(job=fields["close"], expected=int(fields["expected"]))
+        metadata = fields.get("metadata")
+        return Record(
+            job=fields["job"],
+            custom_id=fields["id"],
+            params=params,
+            digest=fields["digest"],
+            model=fields["model"],
+            api_version=fields["api"],
+            priority=fields.get("priority", 0),
+            betas=tuple(fields.get("betas", ())),
+            on_result=fields.get("on_result"),
+            metadata=None if metadata is None else orjson.dumps(metadata),
+            spans=fields.get("spans"),
+            replace=fields.get("replace", False),
+        )
+    except KeyError as missing:
+        raise ValueError(f"the entry's header lacks {missing}") from None

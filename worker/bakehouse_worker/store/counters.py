@@ -1,0 +1,68 @@
+"""Records per job and state, kept by deltas inside the transactions that move them: status never counts ten million rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import Connection, func, select
+
+from bakehouse_worker.store.database import Database
+from bakehouse_worker.tables import Counter, Record, Rejected, table
+
+REJECTED = "rejected"
+
+
+class Deltas:
+    """Collects the moves of one transaction and writes them at its end, in one order everywhere, so that none deadlock."""
+
+    def __init__(self) -> None:
+        self._changes: dict[tuple[int, str], int] = {}
+
+    def add(self, job_id: int, state: str, records: int = 1) -> None:
+        """Count `records` more (or fewer) in a state."""
+        self._changes[job_id, state] = self._changes.get((job_id, state), 0) + records
+
+    def move(self, job_ids: Iterable[int], before: str, after: str) -> None:
+        """Count one record per job id out of `before` and into `after`."""
+        for job_id in job_ids:
+            self.add(job_id, before, -1)
+            self.add(job_id, after, 1)
+
+    def write(self, database: Database, connection: Connection) -> None:
+        """Apply the collected changes; call it last in the transaction."""
+        rows = [
+            {"job_id": job_id, "state": state, "records": change}
+            for (job_id, state), change in sorted(self._changes.items())
+            if change
+        ]
+        if rows:
+            insert = database.insert(Counter)
+            upsert = insert.on_conflict_do_update(
+                index_elements=["job_id", "state"], set_={"records": table(Counter).c.records + insert.excluded.records}
+            )
+            connection.execute(upsert, rows)
+
+
+def per_job(connection: Connection) -> dict[int, dict[str, int]]:
+    """Return {job id: {state: records}}."""
+    found: dict[int, dict[str, int]] = {}
+    for job_id, state, records in connection.execute(select(table(Counter).c["job_id", "state", "records"])):
+        found.setdefault(job_id, {})[state] = records
+    return found
+
+
+def recount(connection: Connection) -> dict[int, dict[str, int]]:
+    """Count the rows themselves, for `doctor`: {job id: {state: records}}. Rejected receipts are counted by job name elsewhere."""
+    record = table(Record)
+    found: dict[int, dict[str, int]] = {}
+    for job_id, state, records in connection.execute(
+        select(record.c.job_id, record.c.state, func.count()).group_by(record.c.job_id, record.c.state)
+    ):
+        found.setdefault(job_id, {})[state] = records
+    return found
+
+
+def rejected_per_job(connection: Connection) -> Mapping[str, int]:
+    """Count rejected receipts by job name."""
+    rejected = table(Rejected)
+    return {job: n for job, n in connection.execute(select(rejected.c.job, func.count()).group_by(rejected.c.job))}

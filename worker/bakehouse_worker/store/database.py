@@ -1,0 +1,139 @@
+"""One database: its engine, its transactions and its clock.
+
+SQLite: WAL, synchronous=FULL, and BEGIN IMMEDIATE for every transaction that writes, so that read-then-write cannot be overtaken.
+Both databases take the same verbs; what differs between them stands in this file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
+from sqlmodel import SQLModel
+
+from bakehouse import ConfigurationError
+from bakehouse_worker.tables import table
+
+#: The first SQLite with the fix for a WAL reset that could lose committed pages, and the branches it was carried back to.
+SQLITE_FIXED = ((3, 51, 3), (3, 50, 7), (3, 44, 6))
+#: Keeps a statement's bound values well below any driver's limit.
+SPAN = 1_000
+
+T = TypeVar("T")
+
+
+class Database:
+    """A store. `clock` gives seconds since 1970 and is injected by tests; PostgreSQL's own clock is used where hosts share one."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], float] = time.time) -> None:
+        self.engine = engine
+        self.sqlite = engine.dialect.name == "sqlite"
+        self._clock = clock
+
+    def now(self) -> float:
+        """Return the time that leases are measured by, in seconds since 1970."""
+        if self.sqlite:
+            return self._clock()
+        with self.engine.connect() as connection:
+            return float(connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())")) or 0.0)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open a transaction that writes; commits at the end, rolls back on any error."""
+        with self.engine.connect().execution_options(bakehouse_begin="IMMEDIATE") as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a short reading transaction: one consistent view."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    def insert(self, model: type[SQLModel]) -> Any:
+        """Return the dialect's INSERT, which knows ON CONFLICT on both databases."""
+        return (sqlite if self.sqlite else postgresql).insert(table(model))
+
+    def exclusive(self, connection: Connection, name: str) -> None:
+        """Hold `name` until the transaction ends. SQLite's BEGIN IMMEDIATE does so already."""
+        if not self.sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"bakehouse.{name}"})
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+
+def open_database(url: str, sqlite_path: Path, clock: Callable[[], float] = time.time) -> Database:
+    """Open the store at `url`, or SQLite at `sqlite_path` when the URL is empty. Connects lazily; checks the SQLite library."""
+    if url:
+        return Database(_server_engine(url), clock)
+    return Database(_sqlite_engine(sqlite_path), clock)
+
+
+def reach(database: Database) -> None:
+    """Connect once. Raises ConfigurationError with one sentence if the database does not answer."""
+    try:
+        with database.read() as connection:
+            connection.execute(text("SELECT 1"))
+    except OperationalError as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        raise ConfigurationError(f"the database at {database.engine.url.render_as_string()} does not answer: {reason}") from None
+
+
+def sqlite_is_fixed(version: tuple[int, ...]) -> bool:
+    """Tell whether an SQLite release has the WAL-reset fix."""
+    return version >= SQLITE_FIXED[0] or any(version[:2] == fixed[:2] and version >= fixed for fixed in SQLITE_FIXED[1:])
+
+
+def spans(items: Sequence[T], size: int = SPAN) -> Iterator[Sequence[T]]:
+    """Cut a sequence into spans of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _server_engine(url: str) -> Engine:
+    for short in ("postgresql://", "postgres://"):
+        if url.startswith(short):
+            url = "postgresql+psycopg://" + url.removeprefix(short)
+    if not url.startswith("postgresql+psycopg://"):
+        raise ConfigurationError("BAKEHOUSE_DATABASE_URL must start with postgresql://; leave it empty for SQLite in the data directory")
+    return create_engine(url, pool_size=4, pool_pre_ping=True)
+
+
+def _sqlite_engine(path: Path) -> Engine:
+    driver = _sqlite_driver()
+    engine = create_engine(f"sqlite+pysqlite:///{path}", module=driver, connect_args={"timeout": 30.0})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions are begun below, by name
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "cache_size=-8000", "journal_size_limit=67108864"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('bakehouse_begin', 'DEFERRED')}")
+
+    return engine
+
+
+def _sqlite_driver() -> Any:
+    import sqlite3
+
+    if sqlite_is_fixed(sqlite3.sqlite_version_info):
+        return sqlite3
+    try:
+        import pysqlite3
+    except ModuleNotFoundError:
+        raise ConfigurationError(
+            f"this Python links SQLite {sqlite3.sqlite_version}, which can lose committed pages; pip install 'pysqlite3>=0.6.1'"
+        ) from None
+    if not sqlite_is_fixed(pysqlite3.sqlite_version_info):
+        raise ConfigurationError(f"pysqlite3 brings SQLite {pysqlite3.sqlite_version}, which can lose committed pages; upgrade it")
+    return pysqlite3

@@ -1,0 +1,286 @@
+"""The tables: what is true. Redis and Celery may vanish; these rows say what is to be done next.
+
+Times are seconds since 1970 (floats). No update touches a row that holds a blob: bodies and results are inserted once. "Sent" is
+not written per record: a record is `packed` from its choice for a batch until its result is settled, and the batch says the rest.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Table, Text, text
+from sqlmodel import Field, SQLModel
+
+#: Rowids on SQLite must be INTEGER; PostgreSQL needs 64 bits.
+BigId = BigInteger().with_variant(Integer, "sqlite")
+
+
+class RecordState(StrEnum):
+    """Where one record stands."""
+
+    PENDING = "pending"  #: waits to be packed, at the earliest at `next_at`
+    PACKED = "packed"  #: chosen for a batch, perhaps sent; the batch tells
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+class BatchState(StrEnum):
+    """Where one batch stands (DESIGN: the way of a record)."""
+
+    PACKED = "packed"  #: members chosen, nothing sent
+    UPLOADING = "uploading"  #: the body streams, its last bytes held back
+    CLOSING = "closing"  #: the last bytes may be out
+    IN_DOUBT = "in_doubt"  #: the server may or may not have it
+    IN_PROGRESS = "in_progress"
+    CANCELING = "canceling"
+    ENDED = "ended"  #: results wait to be collected
+    COLLECTED = "collected"  #: every member is accounted for
+    DISSOLVED = "dissolved"  #: members went elsewhere (split, or none left)
+
+
+#: The only ways from one batch state to another; `store` verbs are compare-and-sets along these.
+BATCH_TRANSITIONS: frozenset[tuple[BatchState, BatchState]] = frozenset(
+    {
+        (BatchState.PACKED, BatchState.UPLOADING),
+        (BatchState.PACKED, BatchState.DISSOLVED),
+        (BatchState.UPLOADING, BatchState.PACKED),
+        (BatchState.UPLOADING, BatchState.CLOSING),
+        (BatchState.UPLOADING, BatchState.DISSOLVED),
+        (BatchState.CLOSING, BatchState.PACKED),
+        (BatchState.CLOSING, BatchState.DISSOLVED),
+        (BatchState.CLOSING, BatchState.IN_PROGRESS),
+        (BatchState.CLOSING, BatchState.IN_DOUBT),
+        (BatchState.IN_DOUBT, BatchState.IN_PROGRESS),
+        (BatchState.IN_DOUBT, BatchState.PACKED),
+        (BatchState.IN_PROGRESS, BatchState.CANCELING),
+        (BatchState.IN_PROGRESS, BatchState.ENDED),
+        (BatchState.IN_PROGRESS, BatchState.IN_DOUBT),
+        (BatchState.CANCELING, BatchState.ENDED),
+        (BatchState.ENDED, BatchState.COLLECTED),
+        (BatchState.ENDED, BatchState.IN_DOUBT),
+    }
+)
+
+#: States in which the API has a batch of ours, as far as we know.
+OPEN_STATES = (BatchState.IN_PROGRESS, BatchState.CANCELING)
+
+
+class SubmissionState(StrEnum):
+    """What became of one POST."""
+
+    UPLOADING = "uploading"
+    CLOSING = "closing"
+    IN_DOUBT = "in_doubt"
+    ACCEPTED = "accepted"  #: its remote id is known
+    REFUSED = "refused"  #: a definite answer said no, or its last bytes were never sent
+    ABANDONED = "abandoned"  #: believed absent, on evidence; still matched against later lists
+
+
+#: Submissions that may be alive at the API without a known id: no two of one request count at a time.
+LIVE_SUBMISSIONS = (SubmissionState.UPLOADING, SubmissionState.CLOSING, SubmissionState.IN_DOUBT)
+
+
+class Job(SQLModel, table=True):
+    """Records that belong together. `expected` is set when the job is closed."""
+
+    id: int | None = Field(default=None, sa_column=Column(BigId, primary_key=True))
+    name: str = Field(unique=True)
+    created_at: float
+    expected: int | None = None
+    origin: str | None = None
+    workspace: str | None = None
+
+
+class Lane(SQLModel, table=True):
+    """What records of one job have in common on their way out: few rows, so that a record's own row stays narrow."""
+
+    id: int | None = Field(default=None, sa_column=Column(BigId, primary_key=True))
+    job_id: int = Field(sa_type=BigInteger, index=True)
+    key: str = Field(unique=True)  #: digest of all the columns below and the job
+    priority: int
+    api_version: str
+    betas: str  #: comma list, sorted
+    on_result: str | None = None
+
+
+class Record(SQLModel, table=True):
+    """One request of the application's, whatever it takes to get it answered."""
+
+    id: int | None = Field(default=None, sa_column=Column(BigId, primary_key=True))
+    job_id: int = Field(sa_type=BigInteger)
+    custom_id: str
+    lane_id: int = Field(sa_type=BigInteger)
+    seq: int = Field(sa_type=BigInteger)  #: the inbox entry's id as a number: order of arrival
+    bytes: int  #: length of the params
+    digest: str
+    model: str
+    state: str
+    batch_id: int | None = Field(default=None, sa_type=BigInteger)
+    generation: int = 0  #: which body counts: a new body under the same custom_id is a new generation
+    attempt: int = 0  #: counts every sending that ended; part of the id on the wire
+    failures: int = 0  #: attempts burned
+    expiries: int = 0
+    next_at: float  #: due time, and place in the queue
+    settled_at: float | None = None
+
+    __table_args__ = (
+        Index("record_by_custom_id", "job_id", "custom_id", unique=True),
+        Index("record_due", "lane_id", "next_at", "seq", sqlite_where=text("state = 'pending'"), postgresql_where=text("state = 'pending'")),
+        Index("record_of_batch", "batch_id", "id", sqlite_where=text("state = 'packed'"), postgresql_where=text("state = 'packed'")),
+        Index("record_failed", "job_id", "id", sqlite_where=text("state = 'failed'"), postgresql_where=text("state = 'failed'")),
+    )
+
+
+class Body(SQLModel, table=True):
+    """What is asked, as the bytes that go on the wire. Insert-only."""
+
+    record_id: int = Field(sa_column=Column(BigId, primary_key=True, autoincrement=False))
+    generation: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    params: bytes = Field(sa_type=LargeBinary)
+    spans: str | None = Field(default=None, sa_type=Text)  #: JSON: top-level key -> [start, end) of its value in params
+    metadata_json: bytes | None = Field(default=None, sa_type=LargeBinary)
+
+
+class Batch(SQLModel, table=True):
+    """Requests that travel together, and the lease of whoever works on them now."""
+
+    id: int | None = Field(default=None, sa_column=Column(BigId, primary_key=True))
+    state: str
+    api_version: str
+    betas: str
+    requests: int
+    bytes: int  #: of the members' params
+    created_at: float
+    not_before: float = 0.0  #: backoff after a failed upload or an incomplete collection
+    tries: int = 0  #: failures in a row behind `not_before`
+    lease_owner: str | None = None
+    lease_until: float = 0.0
+    submission_id: int | None = Field(default=None, sa_type=BigInteger)
+    next_poll_at: float = 0.0
+    submitted_at: float | None = None
+    expires_at: float | None = None
+    ended_at: float | None = None
+    finished_at: float | None = None  #: every member settled, or dissolved
+    alarm: str | None = None  #: what a person should know, in one sentence
+
+    __table_args__ = (
+        Index(
+            "batch_live",
+            "state",
+            sqlite_where=text("finished_at IS NULL"),
+            postgresql_where=text("finished_at IS NULL"),
+        ),
+    )
+
+
+_LIVE = "state IN ('uploading', 'closing', 'in_doubt')"
+
+
+class Submission(SQLModel, table=True):
+    """One row per POST ever tried, committed before it. `anchor` is the newest batch the API listed before the upload."""
+
+    id: int | None = Field(default=None, sa_column=Column(BigId, primary_key=True))
+    batch_id: int = Field(sa_type=BigInteger, index=True)
+    nonce: str = Field(unique=True)
+    state: str
+    requests: int
+    origin: str
+    workspace: str
+    anchor: str | None = None
+    started_at: float
+    closing_at: float | None = None
+    resolved_at: float | None = None
+    remote_id: str | None = Field(default=None, unique=True)
+    confirmed: bool = False  #: the remote id came with the answer, or a result line carried our nonce
+    refuted: str | None = None  #: a remote id that proved to be somebody else's
+    note: str | None = None
+
+    __table_args__ = (
+        # No two of ours look alike: the request count tells submissions in doubt apart.
+        Index("submission_distinct", "workspace", "requests", unique=True, sqlite_where=text(_LIVE), postgresql_where=text(_LIVE)),
+    )
+
+
+class Result(SQLModel, table=True):
+    """One answer to one sending, as the API's own line. Insert-only; failed attempts stay."""
+
+    record_id: int = Field(sa_column=Column(BigId, primary_key=True, autoincrement=False))
+    attempt: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    batch_id: int = Field(sa_type=BigInteger, index=True)
+    kind: str  #: succeeded, errored, canceled, expired, missing, gone, or what the API calls it
+    error_type: str | None = None
+    error: str | None = Field(default=None, sa_type=Text)
+    stop_reason: str | None = None
+    model: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    cache_read_tokens: int = 0
+    cost: float | None = None  #: USD at batch prices; None: unknown model
+    cost_sync: float | None = None  #: USD that a synchronous call would have cost
+    received_at: float
+    line: bytes = Field(sa_type=LargeBinary)
+
+
+class Delivery(SQLModel, table=True):
+    """One outcome on its way to the application's code. Rows exist only where there is a sink."""
+
+    record_id: int = Field(sa_column=Column(BigId, primary_key=True, autoincrement=False))
+    generation: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    sink: str
+    state: str  #: waiting, delivered, failed
+    attempts: int = 0
+    next_at: float
+    lease_until: float = 0.0
+    error: str | None = Field(default=None, sa_type=Text)
+
+    __table_args__ = (
+        Index("delivery_due", "next_at", sqlite_where=text("state = 'waiting'"), postgresql_where=text("state = 'waiting'")),
+    )
+
+
+class Rejected(SQLModel, table=True):
+    """A receipt that was found invalid or in conflict on acceptance, and why."""
+
+    id: int | None = Field(default=None, sa_column=Column(BigId, primary_key=True))
+    entry: str = Field(unique=True)  #: the inbox entry's id, so that a second reading changes nothing
+    job: str = Field(index=True)
+    custom_id: str
+    digest: str
+    reason: str
+    at: float
+
+
+class Counter(SQLModel, table=True):
+    """How many records of a job stand in a state; kept by deltas in the transactions that move them."""
+
+    job_id: int = Field(sa_column=Column(BigId, primary_key=True, autoincrement=False))
+    state: str = Field(primary_key=True)  #: a RecordState, or `rejected`
+    records: int = Field(sa_type=BigInteger)
+
+
+class Hold(SQLModel, table=True):
+    """Why submissions wait, since when, and until when (None: until a person or a probe ends it)."""
+
+    scope: str = Field(primary_key=True)
+    kind: str  #: paused (a person), circuit (the API refuses), retry_after
+    reason: str
+    since: float
+    until: float | None = None
+
+
+class Meta(SQLModel, table=True):
+    """Facts about the installation: its id, origin and workspace, the last tick, the last poll."""
+
+    key: str = Field(primary_key=True)
+    value: str
+
+
+def table(model: type[SQLModel]) -> Table:
+    """Return the Core table of a model: bulk statements are Core, the ORM is for single rows."""
+    found: Any = model.__table__  # type: ignore[attr-defined]
+    assert isinstance(found, Table)  # noqa: S101
+    return found
