@@ -39,7 +39,7 @@ SAMPLING_API_VERSIONS = frozenset({"2023-06-01"})
 
 _JSON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _BETA = re.compile(r"^[A-Za-z0-9._-]+$")
-_SINK = re.compile(r"^(task:)?[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?(@[\w.-]+)?$")
+_SINK = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
 
 def build(

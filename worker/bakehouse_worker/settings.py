@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     probe_interval: Seconds = Field(300.0, description="seconds between two probes while submissions are paused by the API")
 
     retain_content: float | None = Field(None, ge=0, description="days that prompts and answers are kept after the end; unset: for ever")
-    retain_rows: float | None = Field(None, ge=0, description="days that rows are kept after the end; unset: for ever")
+
 
     @field_validator("imports", mode="before")
     @classmethod

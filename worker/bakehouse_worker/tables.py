@@ -216,8 +216,7 @@ class Result(SQLModel, table=True):
     model: str | None = None
     input_tokens: int = 0
     output_tokens: int = 0
-    cache_write_5m_tokens: int = 0
-    cache_write_1h_tokens: int = 0
+    cache_write_tokens: int = 0
     cache_read_tokens: int = 0
     cost: float | None = None  #: USD at batch prices; None: unknown model
     cost_sync: float | None = None  #: USD that a synchronous call would have cost
@@ -260,6 +259,21 @@ class Counter(SQLModel, table=True):
     job_id: int = Field(sa_column=Column(BigId, primary_key=True, autoincrement=False))
     state: str = Field(primary_key=True)  #: a RecordState, or `rejected`
     records: int = Field(sa_type=BigInteger)
+
+
+class Spend(SQLModel, table=True):
+    """What a job's settled answers used and cost, by model; kept by deltas like the counters. Money is USD."""
+
+    job_id: int = Field(sa_column=Column(BigId, primary_key=True, autoincrement=False))
+    model: str = Field(primary_key=True)
+    answers: int = Field(sa_type=BigInteger)
+    input_tokens: int = Field(sa_type=BigInteger)
+    output_tokens: int = Field(sa_type=BigInteger)
+    cache_write_tokens: int = Field(sa_type=BigInteger)
+    cache_read_tokens: int = Field(sa_type=BigInteger)
+    unpriced: int = Field(sa_type=BigInteger)  #: answers whose model has no known price
+    cost: float
+    cost_sync: float
 
 
 class Hold(SQLModel, table=True):

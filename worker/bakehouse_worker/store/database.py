@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, OperationalError, StatementError
 from sqlmodel import SQLModel
 
 from bakehouse import ConfigurationError
@@ -26,6 +26,10 @@ SQLITE_FIXED = ((3, 51, 3), (3, 50, 7), (3, 44, 6))
 SPAN = 1_000
 
 T = TypeVar("T")
+
+
+class RowRefused(Exception):
+    """The database refuses a row for what is in it; the same row again is refused again."""
 
 
 class Database:
@@ -54,6 +58,17 @@ class Database:
         """Open a short reading transaction: one consistent view."""
         with self.engine.connect() as connection, connection.begin():
             yield connection
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Turn an error about a row's content into RowRefused; an error of the connection passes as it is."""
+        try:
+            yield
+        except (OperationalError, InterfaceError):
+            raise
+        except (DataError, IntegrityError, StatementError) as error:
+            reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            raise RowRefused(reason[:200]) from error
 
     def insert(self, model: type[SQLModel]) -> Any:
         """Return the dialect's INSERT, which knows ON CONFLICT on both databases."""

@@ -37,9 +37,12 @@ class Acceptance:
 
 
 def accept(database: Database, entries: Sequence[Entry]) -> Acceptance:
-    """Insert a span of records, once each, as `pending`. The same record again is known; another body is a conflict."""
+    """Insert a span of records, once each, as `pending`. The same record again is known; another body is a conflict.
+
+    Raises RowRefused, with nothing written, if the database will not take one of them.
+    """
     outcome, deltas, now = Acceptance(), Deltas(), database.now()
-    with database.write() as connection:
+    with database.refusing(), database.write() as connection:
         jobs = _job_ids(database, connection, {entry.record.job for entry in entries}, now)
         lanes = _lane_ids(database, connection, jobs, {_lane_of(entry.record) for entry in entries})
         rows = [_row(entry, jobs, lanes, now) for entry in entries]

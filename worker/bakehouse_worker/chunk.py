@@ -1,0 +1,138 @@
+"""Station 2, between accept and submit: due records become batches.
+
+`plan()` is pure and decides; `chunk()` reads, plans and packs until nothing more is to be packed now.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bakehouse_worker import retry, wire
+from bakehouse_worker.log import logger
+from bakehouse_worker.runtime import Runtime
+from bakehouse_worker.store import batches, results
+from bakehouse_worker.store.batches import LaneView
+
+#: Bytes of a create's body around its requests.
+ENVELOPE = len(wire.OPEN) + len(wire.CLOSE)
+
+log = logger("chunk")
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What one batch may hold, how long a part-filled one waits, and how many more requests the API may be given."""
+
+    requests: int
+    bytes: int
+    linger: float
+    room: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedBatch:
+    """Records that travel together, as (record id, bytes of params), in order."""
+
+    api_version: str
+    betas: str
+    members: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to pack now, and which records are larger than any batch may be."""
+
+    batches: tuple[PlannedBatch, ...]
+    oversized: tuple[tuple[int, int], ...]
+
+
+def chunk(runtime: Runtime) -> list[int]:
+    """Pack what is due; returns the new batches' ids."""
+    settings, packed = runtime.settings, []
+    while True:
+        room = settings.max_queued_requests - batches.queued_requests(runtime.database)
+        capacity = Capacity(settings.max_batch_requests, settings.max_batch_bytes, settings.linger, max(0, room))
+        lanes = batches.due_lanes(runtime.database, settings.max_batch_requests)
+        planned = plan(lanes, capacity, runtime.database.now())
+        _fail_oversized(runtime, planned.oversized)
+        made = 0
+        for batch in planned.batches:
+            batch_id = batches.pack(runtime.database, batch.members, batch.api_version, batch.betas)
+            if batch_id is not None:
+                made += 1
+                packed.append(batch_id)
+                log.info("packed", batch=batch_id, requests=len(batch.members))
+        if not made:
+            return packed
+
+
+def plan(lanes: Sequence[LaneView], capacity: Capacity, now: float) -> Plan:
+    """Choose batches from the due records of all lanes.
+
+    Only records with the same betas and API version share a batch. Higher priority leaves first; within a priority, jobs take
+    turns record by record. A batch leaves when it is full, when its oldest record has waited `linger` seconds, or when it holds
+    the rest of a job that is complete. Sizes are bytes on the wire, counted at their largest.
+    """
+    planned: list[PlannedBatch] = []
+    oversized: list[tuple[int, int]] = []
+    room = capacity.room
+    groups: dict[tuple[str, str], list[LaneView]] = {}
+    for lane in sorted(lanes, key=lambda view: (-view.priority, view.oldest, view.lane_id)):
+        groups.setdefault((lane.api_version, lane.betas), []).append(lane)
+    for (api_version, betas), members in groups.items():
+        ready = any(lane.complete or now - lane.oldest >= capacity.linger for lane in members)
+        fitting: list[tuple[int, int]] = []
+        for record_id, size in _in_turn(members):
+            if size + wire.OVERHEAD + ENVELOPE > capacity.bytes:
+                oversized.append((record_id, size))
+            else:
+                fitting.append((record_id, size))
+        for batch, full in _fill(fitting, capacity):
+            batch = batch[:room]
+            if batch and (full or ready):
+                planned.append(PlannedBatch(api_version, betas, tuple(batch)))
+                room -= len(batch)
+    return Plan(tuple(planned), tuple(oversized))
+
+
+def _in_turn(lanes: Sequence[LaneView]) -> Iterator[tuple[int, int]]:
+    """Yield records by priority, and within a priority one from each job by turns; order within a lane is kept."""
+    for priority in sorted({lane.priority for lane in lanes}, reverse=True):
+        jobs: dict[int, list[tuple[int, int]]] = {}
+        for lane in lanes:
+            if lane.priority == priority:
+                jobs.setdefault(lane.job_id, []).extend(lane.sizes)
+        turns = deque(iter(sizes) for sizes in jobs.values())
+        while turns:
+            turn = turns.popleft()
+            for item in turn:
+                yield item
+                turns.append(turn)
+                break
+
+
+def _fill(records: Sequence[tuple[int, int]], capacity: Capacity) -> Iterator[tuple[list[tuple[int, int]], bool]]:
+    """Cut records into batches in order; yields (batch, whether it is full)."""
+    batch: list[tuple[int, int]] = []
+    size = ENVELOPE
+    for record_id, length in records:
+        wanted = length + wire.OVERHEAD
+        if batch and (len(batch) == capacity.requests or size + wanted > capacity.bytes):
+            yield batch, True
+            batch, size = [], ENVELOPE
+        batch.append((record_id, length))
+        size += wanted
+    if batch:
+        yield batch, len(batch) == capacity.requests
+
+
+def _fail_oversized(runtime: Runtime, oversized: Sequence[tuple[int, int]]) -> None:
+    limit, now = runtime.settings.max_batch_bytes, runtime.database.now()
+    for record_id, size in oversized:
+        message = f"its params are {size:,} bytes; a batch may have {limit:,} (BAKEHOUSE_MAX_BATCH_BYTES)"
+        attempt = batches.attempt(runtime.database, record_id)
+        row = results.own_row(record_id, attempt, 0, retry.REFUSED, "too_large", message, now)
+        results.fail_unsent(runtime.database, None, [row])
+        log.warning("too large", record=record_id, bytes=size)

@@ -1,0 +1,74 @@
+"""Station 7, the last: hand each outcome to the application's own code. At least once, with a stable delivery id.
+
+Users' code may hang or crash, so this station has a process of its own, and what fails here never bills anything again.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from bakehouse.outcome import Outcome
+from bakehouse_worker import retry
+from bakehouse_worker.log import logger
+from bakehouse_worker.runtime import Runtime
+from bakehouse_worker.store import deliveries
+from bakehouse_worker.store.deliveries import Parcel
+
+#: Outcomes per turn.
+SPAN = 100
+
+log = logger("deliver")
+
+
+def deliver(runtime: Runtime) -> int:
+    """Deliver what is due, one span; returns how many outcomes were tried."""
+    parcels = deliveries.claim(runtime.database, SPAN, runtime.settings.lease)
+    for parcel in parcels:
+        try:
+            handler(parcel.sink)(outcome(parcel))
+        except Exception as error:
+            _failed(runtime, parcel, f"{type(error).__name__}: {error}")
+        else:
+            deliveries.delivered(runtime.database, parcel.record_id, parcel.generation)
+    if parcels:
+        log.info("delivered", outcomes=len(parcels))
+    return len(parcels)
+
+
+def outcome(parcel: Parcel) -> Outcome:
+    """Make what a handler is told from what the store holds."""
+    result = orjson.loads(parcel.line)["result"] if parcel.line else {}
+    return Outcome(
+        job=parcel.job,
+        custom_id=parcel.custom_id,
+        status=parcel.state,
+        result=result,
+        error_type=parcel.error_type,
+        error=parcel.error,
+        attempts=parcel.sendings,
+        cost=parcel.cost,
+        metadata=orjson.loads(parcel.metadata) if parcel.metadata else None,
+        delivery_id=f"{parcel.record_id}-{parcel.generation}",
+    )
+
+
+@lru_cache(maxsize=256)
+def handler(sink: str) -> Callable[[Outcome], Any]:
+    """Import what `on_result` names, "package.module:function"."""
+    module, _, name = sink.partition(":")
+    found: Callable[[Outcome], Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _failed(runtime: Runtime, parcel: Parcel, error: str) -> None:
+    if parcel.attempts + 1 >= runtime.settings.max_attempts:
+        deliveries.failed(runtime.database, parcel.record_id, parcel.generation, error)
+    else:
+        delay = retry.backoff(parcel.attempts, runtime.limits, runtime.dice())
+        deliveries.again(runtime.database, parcel.record_id, parcel.generation, delay, error)
+    log.warning("delivery failed", record=parcel.record_id, attempts=parcel.attempts + 1, error=error.partition(":")[0])

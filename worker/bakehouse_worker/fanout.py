@@ -1,0 +1,31 @@
+"""How a batch's results become settle tasks: one per custom_id while there are few, spans beyond, and failures always alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bakehouse_worker.runtime import Runtime
+from bakehouse_worker.store import batches
+
+
+class Fanout:
+    """Rings for the results of one batch, span by span, as collect commits them."""
+
+    def __init__(self, runtime: Runtime, batch_id: int, ring: Callable[..., None]) -> None:
+        self._batch_id = batch_id
+        self._ring = ring
+        self._alone = runtime.settings.fanout_limit
+        self._few = batches.requests(runtime.database, batch_id) <= runtime.settings.fanout_limit
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Ring for one span of stored result rows."""
+        together: list[int] = []
+        for row in rows:
+            if self._alone > 0 and (self._few or row["kind"] != "succeeded"):
+                self._alone -= 1
+                self._ring("settle", self._batch_id, [row["record_id"]])
+            else:
+                together.append(row["record_id"])
+        if together:
+            self._ring("settle", self._batch_id, together)

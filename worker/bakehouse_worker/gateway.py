@@ -1,0 +1,268 @@
+"""The only door to the API, and the only import of `anthropic`.
+
+The SDK brings authentication, headers and connection handling. Three of its habits are turned off here: it never retries (a
+repeated create bills twice), never follows a `results_url` (the key would go to whatever host it names), and never parses a body
+into models (requests go out and results come in as bytes).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import anthropic
+import httpx2
+import orjson
+from anthropic._constants import RAW_RESPONSE_HEADER
+from dotenv import dotenv_values
+
+from bakehouse import ConfigurationError
+from bakehouse_worker.errors import Refused, SendingStopped, Truncated, Unanswered
+
+BATCHES = "/v1/messages/batches"
+_READ_TIMEOUT = 60.0
+_CONNECT_TIMEOUT = 10.0
+#: TCP_USER_TIMEOUT on Linux, in milliseconds: unacknowledged bytes older than this end the connection.
+_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """One batch as the API shows it. Times are seconds since 1970."""
+
+    id: str
+    status: str
+    requests: int
+    created_at: float
+    expires_at: float | None
+    ended_at: float | None
+    archived: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of the list of batches, newest first, and the workspace that it belongs to."""
+
+    batches: tuple[Remote, ...]
+    workspace: str
+    has_more: bool
+
+
+def configured_origin() -> str:
+    """Return the API's origin from ANTHROPIC_BASE_URL (environment or .env), without a trailing slash or `/v1`."""
+    url = (_variable("ANTHROPIC_BASE_URL") or "https://api.anthropic.com").rstrip("/").removesuffix("/v1").rstrip("/")
+    if not url.startswith(("http://", "https://")):
+        raise ConfigurationError(f"ANTHROPIC_BASE_URL must start with http:// or https://, not {url!r}")
+    return url
+
+
+def _variable(name: str) -> str | None:
+    return os.environ.get(name) or dotenv_values(".env").get(name)
+
+
+class Gateway:
+    """Speaks to one origin with one key. `answer_timeout` is how long to wait for the answer to a create, in seconds."""
+
+    def __init__(self, answer_timeout: float) -> None:
+        self.origin = configured_origin()
+        key, token = _variable("ANTHROPIC_API_KEY"), _variable("ANTHROPIC_AUTH_TOKEN")
+        if not (key or token):
+            raise ConfigurationError("ANTHROPIC_API_KEY is not set; set it, or use --emulator to try Bakehouse without a key")
+        reading = httpx2.Timeout(_READ_TIMEOUT, connect=_CONNECT_TIMEOUT)
+        answering = httpx2.Timeout(_READ_TIMEOUT, connect=_CONNECT_TIMEOUT, read=answer_timeout)
+        self._reader = _client(self.origin, key, token, reading, [])
+        self._creator = _client(self.origin, key, token, answering, _fenced_socket())
+
+    def newest(self) -> Page:
+        """Return the newest batch of the workspace alone: the anchor for a submission, and proof of who we are."""
+        return self.page(limit=1)
+
+    def page(self, *, limit: int = 1000, after_id: str | None = None) -> Page:
+        """Return one page of the workspace's batches, newest first; `after_id` gives the page of older ones behind it."""
+        query: dict[str, object] = {"limit": limit}
+        if after_id:
+            query["after_id"] = after_id
+        response = self._get(BATCHES, query)
+        fields = _object(response.content)
+        rows = tuple(_remote(row) for row in fields.get("data", ()))
+        return Page(rows, response.headers.get("anthropic-workspace-id", ""), bool(fields.get("has_more")))
+
+    def retrieve(self, remote_id: str) -> Remote:
+        """Return one batch. Raises Refused with status 404 if the API does not have it."""
+        return _remote(_object(self._get(f"{BATCHES}/{remote_id}", {}).content))
+
+    def create(self, body: Iterator[bytes], length: int, betas: Sequence[str], api_version: str) -> Remote:
+        """Create a batch from exactly `length` bytes. Raises Refused, Unanswered, or SendingStopped from the body itself."""
+        headers = {
+            "content-type": "application/json",
+            "content-length": str(length),
+            "anthropic-version": api_version,
+        }
+        if betas:
+            headers["anthropic-beta"] = ",".join(betas)
+        with _translated():
+            response = self._creator.post(
+                BATCHES,
+                cast_to=httpx2.Response,
+                content=body,
+                options={"headers": headers, "timeout": self._creator.timeout},
+            )
+        try:
+            return _remote(_object(response.content))
+        except (KeyError, TypeError, ValueError):
+            raise Unanswered("the answer to the create is not a batch") from None
+
+    @contextmanager
+    def results(self, remote_id: str) -> Iterator[Iterator[bytes]]:
+        """Open the stream of result lines, from our own origin whatever `results_url` says; yields an iterator of lines."""
+        headers = {"Accept": "application/binary", RAW_RESPONSE_HEADER: "stream"}
+        response = self._get(f"{BATCHES}/{remote_id}/results", {}, headers)
+        try:
+            yield lines(_bytes(response))
+        finally:
+            response.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._reader.close()
+        self._creator.close()
+
+    def _get(self, path: str, query: Mapping[str, object], headers: Mapping[str, str] | None = None) -> httpx2.Response:
+        with _translated():
+            return self._reader.get(
+                path,
+                cast_to=httpx2.Response,
+                options={"params": query, "headers": dict(headers or {}), "timeout": self._reader.timeout},
+            )
+
+
+def lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Cut a stream into lines without their ends; blank lines are left out, a last line without an end is kept."""
+    rest = b""
+    for chunk in chunks:
+        pieces = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
+        rest = pieces.pop()
+        for line in pieces:
+            if line := line.rstrip(b"\r"):
+                yield line
+    if rest.strip():
+        yield rest
+
+
+def _bytes(response: httpx2.Response) -> Iterator[bytes]:
+    try:
+        yield from response.iter_bytes(chunk_size=262_144)
+    except httpx2.HTTPError as error:
+        raise Truncated(f"the stream of results broke: {type(error).__name__}") from error
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Map every error of the SDK to one of ours: a definite no, or no answer."""
+    try:
+        yield
+    except anthropic.APIStatusError as error:
+        raise _refusal(error) from error
+    except anthropic.APIConnectionError as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, SendingStopped):
+                raise cause from None
+            cause = cause.__cause__ or cause.__context__
+        raise Unanswered(_reason(error)) from error
+    except anthropic.AnthropicError as error:
+        raise Unanswered(f"{type(error).__name__}") from error
+    except httpx2.HTTPError as error:
+        raise Unanswered(f"{type(error).__name__}") from error
+
+
+def _refusal(error: anthropic.APIStatusError) -> Refused | Unanswered:
+    status = error.status_code
+    body = error.body if isinstance(error.body, dict) else {}
+    inner = body.get("error") if isinstance(body.get("error"), dict) else {}
+    error_type = str(inner.get("type") or {413: "request_too_large"}.get(status, "api_error"))
+    message = str(inner.get("message") or f"HTTP {status} without a readable error")
+    if status < 400:
+        message = "the API's origin answers with a redirect; check ANTHROPIC_BASE_URL"
+    if status >= 500 or status == 408:
+        return Unanswered(f"HTTP {status} {error_type}")
+    details = inner.get("details") if isinstance(inner.get("details"), dict) else {}
+    return Refused(
+        status,
+        error_type,
+        message,
+        retry_after=_seconds(error.response.headers.get("retry-after")),
+        code=details.get("error_code"),
+    )
+
+
+def _reason(error: anthropic.APIConnectionError) -> str:
+    if isinstance(error, anthropic.APITimeoutError):
+        return "no answer in time"
+    cause = error.__cause__
+    return f"the connection failed ({type(cause).__name__})" if cause else "the connection failed"
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return max(0.0, float(text)) if text else None
+    except ValueError:
+        return None
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    try:
+        fields = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        raise Unanswered("the answer is not JSON; is this the Messages API?") from None
+    if not isinstance(fields, dict):
+        raise Unanswered("the answer is not a JSON object; is this the Messages API?")
+    return fields
+
+
+def _remote(fields: Mapping[str, Any]) -> Remote:
+    counts = fields["request_counts"]
+    return Remote(
+        id=fields["id"],
+        status=fields["processing_status"],
+        requests=sum(counts.values()),
+        created_at=_when(fields["created_at"]) or 0.0,
+        expires_at=_when(fields.get("expires_at")),
+        ended_at=_when(fields.get("ended_at")),
+        archived=fields.get("archived_at") is not None,
+    )
+
+
+def _when(text: str | None) -> float | None:
+    return datetime.fromisoformat(text).timestamp() if text else None
+
+
+def _fenced_socket() -> list[tuple[int, int, int | bytes]]:
+    """Return socket options that keep a dead sender's kernel from delivering what the sender no longer stands for."""
+    options: list[tuple[int, int, int | bytes]] = [
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+        (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)),
+    ]
+    if _USER_TIMEOUT is not None:
+        options.append((socket.IPPROTO_TCP, _USER_TIMEOUT, 30_000))
+    return options
+
+
+def _client(
+    origin: str, key: str | None, token: str | None, timeout: httpx2.Timeout, options: list[tuple[int, int, int | bytes]]
+) -> anthropic.Anthropic:
+    transport = httpx2.HTTPTransport(socket_options=options, limits=httpx2.Limits(max_connections=16, keepalive_expiry=5.0))
+    return anthropic.Anthropic(
+        api_key=key,
+        auth_token=None if key else token,
+        base_url=origin,
+        max_retries=0,
+        timeout=timeout,
+        http_client=anthropic.DefaultHttpxClient(base_url=origin, transport=transport, timeout=timeout, follow_redirects=False),
+    )

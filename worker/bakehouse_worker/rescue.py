@@ -1,0 +1,138 @@
+"""Janitor: leases that ran out, and creates whose answer was lost.
+
+A submission in doubt is looked for in the API's own list. Candidates are the batches newer than its anchor, unknown to the store, of
+the same request count. One is adopted; none, after DOUBT_GRACE and on evidence that the list tells the truth, means that it never
+arrived. Anything else stays in doubt and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bakehouse_worker.accept import accept
+from bakehouse_worker.errors import GatewayError
+from bakehouse_worker.log import logger
+from bakehouse_worker.runtime import Runtime
+from bakehouse_worker.store import holds, submissions
+from bakehouse_worker.store.submissions import Doubt
+
+if TYPE_CHECKING:
+    from bakehouse_worker.gateway import Remote
+
+#: Seconds between two looks at the list while something is in doubt.
+LOOK_EVERY = 5.0
+#: Seconds by which the API's clock may differ from ours where only time can tell (the anchor was deleted).
+CLOCK_SKEW = 3600.0
+
+log = logger("rescue")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What the API listed: batches newer than the oldest anchor, and who it listed them for."""
+
+    batches: tuple[Remote, ...]
+    origin: str
+    workspace: str
+
+
+def rescue(runtime: Runtime) -> int:
+    """Take back expired leases and look into every doubt; returns how many doubts were resolved."""
+    uploads, closings = submissions.rescue_leases(runtime.database)
+    if uploads or closings:
+        log.warning("leases expired", uploads=uploads, closings=closings)
+    doubts = submissions.in_doubt(runtime.database)
+    if not doubts or not holds.claim_turn(runtime.database, "doubts_at", min(LOOK_EVERY, runtime.settings.poll_interval)):
+        return 0
+    try:
+        listing = _list(runtime, doubts)
+    except GatewayError as error:
+        log.warning("cannot look into doubts", doubts=len(doubts), reason=type(error).__name__)
+        return 0
+    return sum(_resolve(runtime, doubt, listing) for doubt in doubts)
+
+
+def after_crash(runtime: Runtime) -> None:
+    """Take everything back at once, where no other worker can be alive: one machine, and its lock is held by the caller."""
+    uploads, closings = submissions.rescue_leases(runtime.database, all_of_them=True)
+    accept(runtime, stale_after=0.0)
+    if uploads or closings:
+        log.warning("taken back after a crash", uploads=uploads, closings=closings)
+
+
+def candidates(doubt: Doubt, listed: Sequence[Remote], known: set[str]) -> list[Remote]:
+    """Return the batches that may be the one in doubt. Pure.
+
+    `listed` is newest first. Everything listed before the anchor is newer than it; if the anchor is not listed (deleted, or there was
+    none), creation time is the fallback, with room for clocks that differ.
+    """
+    ids = [remote.id for remote in listed]
+    newer = listed[: ids.index(doubt.anchor)] if doubt.anchor in ids else listed
+    earliest = doubt.started_at - CLOCK_SKEW
+    return [
+        remote
+        for remote in newer
+        if remote.requests == doubt.requests
+        and remote.id not in known
+        and remote.id != doubt.refuted
+        and (doubt.anchor in ids or doubt.anchor is None or remote.created_at >= earliest)
+    ]
+
+
+def _list(runtime: Runtime, doubts: Sequence[Doubt]) -> Listing:
+    """Read the list from its newest batch back to the oldest anchor in doubt."""
+    anchors = {doubt.anchor for doubt in doubts}
+    earliest = min(doubt.started_at for doubt in doubts) - CLOCK_SKEW
+    found: list[Remote] = []
+    after: str | None = None
+    while True:
+        page = runtime.gateway.page(after_id=after)
+        found += page.batches
+        anchors -= {remote.id for remote in page.batches}
+        if not page.has_more or not page.batches or (not anchors) or page.batches[-1].created_at < earliest - CLOCK_SKEW:
+            return Listing(tuple(found), runtime.gateway.origin, page.workspace)
+        after = page.batches[-1].id
+
+
+def _resolve(runtime: Runtime, doubt: Doubt, listing: Listing) -> bool:
+    if (listing.origin, listing.workspace) != (doubt.origin, doubt.workspace):
+        return False
+    known = submissions.known_remote_ids(runtime.database, [remote.id for remote in listing.batches])
+    found = candidates(doubt, listing.batches, known)
+    if len(found) == 1:
+        return _adopt(runtime, doubt, found[0])
+    if found:
+        log.warning("several candidates", submission=doubt.submission_id, candidates=len(found))
+        return False
+    return _believe_absent(runtime, doubt, listing)
+
+
+def _adopt(runtime: Runtime, doubt: Doubt, remote: Remote) -> bool:
+    adopted = submissions.accepted(
+        runtime.database,
+        doubt.submission_id,
+        remote.id,
+        created_at=remote.created_at,
+        expires_at=remote.expires_at,
+        next_poll_at=0.0,
+        confirmed=False,
+    )
+    if adopted:
+        log.info("adopted", batch=doubt.batch_id, submission=doubt.submission_id, remote=remote.id)
+    return adopted
+
+
+def _believe_absent(runtime: Runtime, doubt: Doubt, listing: Listing) -> bool:
+    """Give a submission up only when it had time to appear and the list shows a batch of ours that it must show."""
+    if runtime.database.now() - doubt.since < runtime.settings.doubt_grace:
+        return False
+    witness = submissions.a_known_open_id(runtime.database, doubt.workspace, doubt.started_at)
+    if witness is not None and witness not in {remote.id for remote in listing.batches}:
+        log.error("the list does not show a batch known to be there", submission=doubt.submission_id, witness=witness)
+        return False
+    abandoned = submissions.abandon(runtime.database, doubt.submission_id, "not listed by the API within DOUBT_GRACE")
+    if abandoned:
+        log.warning("believed absent, goes again", batch=doubt.batch_id, submission=doubt.submission_id)
+    return abandoned

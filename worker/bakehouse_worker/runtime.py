@@ -1,0 +1,73 @@
+"""What every station needs, made once per process: settings, store, Redis, gateway, dice and an owner's name for leases."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
+
+import redis
+
+from bakehouse.contract import Keys
+from bakehouse.inbox import connect, locate
+from bakehouse_worker.retry import Limits
+from bakehouse_worker.settings import Settings, load
+from bakehouse_worker.store import holds
+from bakehouse_worker.store.database import Database, open_database
+
+if TYPE_CHECKING:
+    from bakehouse_worker.gateway import Gateway
+
+
+@dataclass
+class Runtime:
+    """The world of one process. Tests make their own; workers take `current()`. `dice` is uniform in [0, 1)."""
+
+    settings: Settings
+    database: Database
+    dice: Callable[[], float] = random.random
+    owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}")
+
+    @property
+    def keys(self) -> Keys:
+        """The Redis keys of this installation."""
+        return Keys(self.settings.redis_prefix)
+
+    @property
+    def limits(self) -> Limits:
+        """The settings that `retry.decide` depends on."""
+        wanted = self.settings
+        return Limits(wanted.max_attempts, wanted.max_expired, wanted.retry_base, wanted.retry_cap)
+
+    @cached_property
+    def redis(self) -> redis.Redis:
+        """A connection to Redis; replies are bytes."""
+        return connect(locate(self.settings.redis_url, self.settings.data_dir))
+
+    @cached_property
+    def gateway(self) -> Gateway:
+        """The door to the API. Importing it costs the SDK's 75 MB, so only the transfer process asks for it."""
+        from bakehouse_worker.gateway import Gateway
+
+        return Gateway(self.settings.create_timeout)
+
+    @cached_property
+    def installation(self) -> str:
+        """The 8 hex digits that start our ids on the wire."""
+        return holds.installation(self.database)
+
+
+def make(settings: Settings) -> Runtime:
+    """Build a runtime from settings; connects to nothing yet."""
+    return Runtime(settings, open_database(settings.database_url, settings.sqlite_path))
+
+
+@lru_cache(maxsize=1)
+def current() -> Runtime:
+    """Return this process's runtime, made from the environment at the first call."""
+    return make(load())

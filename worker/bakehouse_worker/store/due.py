@@ -1,0 +1,62 @@
+"""What the next tick should ring for, derived from the rows alone: a lost doorbell costs one tick, never a record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, func, or_, select
+
+from bakehouse_worker.store.counters import per_job
+from bakehouse_worker.store.database import Database
+from bakehouse_worker.tables import OPEN_STATES, Batch, BatchState, Delivery, RecordState, Submission, SubmissionState, table
+
+_batch, _delivery, _submission = (table(m) for m in (Batch, Delivery, Submission))
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Work that stands in the tables now; ids are batches'."""
+
+    chunk: bool
+    submit: tuple[int, ...]
+    poll: bool
+    collect: tuple[int, ...]
+    settle: tuple[int, ...]
+    deliver: int
+    rescue: bool
+
+
+def due(database: Database, limit: int) -> Due:
+    """Look once over the live batches (never over records) and say what is to be done; at most `limit` ids of a kind."""
+    now = database.now()
+    with database.read() as connection:
+        pending = any(states.get(RecordState.PENDING) for states in per_job(connection).values())
+        free = (_batch.c.lease_until <= now) & (_batch.c.not_before <= now)
+        return Due(
+            chunk=pending,
+            submit=_ids(connection, (_batch.c.state == BatchState.PACKED) & free, limit),
+            poll=bool(_ids(connection, _batch.c.state.in_(OPEN_STATES) & (_batch.c.next_poll_at <= now), 1)),
+            collect=_ids(connection, (_batch.c.state == BatchState.ENDED) & free, limit),
+            settle=_ids(connection, _batch.c.state == BatchState.COLLECTED, limit),
+            deliver=_deliveries(connection, now),
+            rescue=_needs_rescue(connection, now),
+        )
+
+
+def _ids(connection: Connection, which: ColumnElement[bool], limit: int) -> tuple[int, ...]:
+    live = select(_batch.c.id).where(_batch.c.finished_at.is_(None), which)
+    return tuple(connection.scalars(live.order_by(_batch.c.id).limit(limit)))
+
+
+def _deliveries(connection: Connection, now: float) -> int:
+    waiting = (_delivery.c.state == "waiting") & (_delivery.c.next_at <= now) & (_delivery.c.lease_until <= now)
+    some = select(_delivery.c.record_id).where(waiting).limit(1_000).subquery()
+    return int(connection.scalar(select(func.count()).select_from(some)) or 0)
+
+
+def _needs_rescue(connection: Connection, now: float) -> bool:
+    held = _batch.c.state.in_((BatchState.UPLOADING, BatchState.CLOSING)) & (_batch.c.lease_until <= now)
+    if _ids(connection, or_(held, _batch.c.state == BatchState.IN_DOUBT), 1):
+        return True
+    doubts = select(_submission.c.id).where(_submission.c.state == SubmissionState.IN_DOUBT).limit(1)
+    return connection.execute(doubts).first() is not None

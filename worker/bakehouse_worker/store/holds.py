@@ -1,0 +1,112 @@
+"""Why submissions wait, and small facts about the installation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, select, update
+
+from bakehouse_worker import wire
+from bakehouse_worker.store.database import Database
+from bakehouse_worker.tables import Hold, Meta, table
+
+_hold, _meta = table(Hold), table(Meta)
+
+SUBMIT = "submit"
+PAUSED, CIRCUIT, RETRY_AFTER = "paused", "circuit", "retry_after"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A hold on all submissions. `until` None means until a person ends it."""
+
+    kind: str
+    reason: str
+    since: float
+    until: float | None
+
+
+def hold(database: Database, kind: str, reason: str, until: float | None) -> None:
+    """Stop submissions for a reason. A person's pause is not overwritten by the API's; `since` stays that of the first."""
+    with database.write() as connection:
+        row = {"scope": SUBMIT, "kind": kind, "reason": reason, "since": database.now(), "until": until}
+        statement = database.insert(Hold)
+        changed = {"kind": statement.excluded.kind, "reason": statement.excluded.reason, "until": statement.excluded.until}
+        upsert = statement.on_conflict_do_update(index_elements=["scope"], set_=changed, where=_hold.c.kind != PAUSED)
+        connection.execute(upsert, row)
+
+
+def current(database: Database) -> Wait | None:
+    """Return why submissions wait, or None. A hold whose time has come is no hold: the next submission is the probe."""
+    with database.read() as connection:
+        row = connection.execute(select(_hold).where(_hold.c.scope == SUBMIT)).one_or_none()
+    if row is None or (row.until is not None and row.until <= database.now()):
+        return None
+    return Wait(row.kind, row.reason, row.since, row.until)
+
+
+def take_probe(database: Database, interval: float) -> bool:
+    """After a hold's time one submission goes alone, as a probe: True for the one that may go, or if nothing was held."""
+    now = database.now()
+    with database.write() as connection:
+        row = connection.execute(select(_hold).where(_hold.c.scope == SUBMIT)).one_or_none()
+        if row is None:
+            return True
+        if row.until is None or row.until > now:
+            return False
+        same = (_hold.c.scope == SUBMIT) & (_hold.c.until == row.until)
+        return connection.execute(update(_hold).where(same).values(until=now + interval)).rowcount == 1
+
+
+def end_probe(database: Database) -> None:
+    """Lift what the API caused: it has just accepted a batch. A person's pause stays."""
+    with database.read() as connection:
+        if connection.execute(select(_hold.c.scope).where(_hold.c.kind != PAUSED)).first() is None:
+            return
+    with database.write() as connection:
+        connection.execute(delete(_hold).where(_hold.c.scope == SUBMIT, _hold.c.kind != PAUSED))
+
+
+def release(database: Database) -> bool:
+    """Let submissions go on; False if nothing held them."""
+    with database.write() as connection:
+        return connection.execute(delete(_hold).where(_hold.c.scope == SUBMIT)).rowcount > 0
+
+
+def get(database: Database, key: str) -> str | None:
+    """Return a fact about the installation."""
+    with database.read() as connection:
+        return connection.scalar(select(_meta.c.value).where(_meta.c.key == key))
+
+
+def put(database: Database, key: str, value: str) -> None:
+    """Set a fact about the installation."""
+    with database.write() as connection:
+        statement = database.insert(Meta)
+        upsert = statement.on_conflict_do_update(index_elements=["key"], set_={"value": statement.excluded.value})
+        connection.execute(upsert, {"key": key, "value": value})
+
+
+def installation(database: Database) -> str:
+    """Return this installation's 8 hex digits, made at the first call and never changed."""
+    found = get(database, "installation")
+    if found:
+        return found
+    with database.write() as connection:
+        row = {"key": "installation", "value": wire.new_installation()}
+        connection.execute(database.insert(Meta).on_conflict_do_nothing(index_elements=["key"]), row)
+    return get(database, "installation") or ""
+
+
+def claim_turn(database: Database, key: str, interval: float) -> bool:
+    """Take a turn that comes at most once per `interval` seconds over all processes; False if it is not time yet."""
+    now = database.now()
+    with database.write() as connection:
+        connection.execute(
+            database.insert(Meta).on_conflict_do_nothing(index_elements=["key"]), {"key": key, "value": "0"}
+        )
+        last = connection.scalar(select(_meta.c.value).where(_meta.c.key == key).with_for_update())
+        if now - float(last or 0) < interval and now >= float(last or 0):
+            return False
+        connection.execute(update(_meta).where(_meta.c.key == key).values(value=repr(now)))
+        return True

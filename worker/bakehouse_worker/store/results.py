@@ -1,0 +1,275 @@
+"""Answers: inserted once as the API's own lines, then settled, each record alone.
+
+A result belongs to (record, attempt). Inserting it again changes nothing, so a stream that broke may simply be read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, func, null, select, update
+
+from bakehouse_worker.retry import Decision
+from bakehouse_worker.store.counters import Deltas
+from bakehouse_worker.store.database import Database, spans
+from bakehouse_worker.tables import Batch, BatchState, Delivery, Lane, Record, RecordState, Result, Spend, table
+
+_record, _batch, _result, _lane, _delivery = (table(m) for m in (Record, Batch, Result, Lane, Delivery))
+
+_USED = (
+    "model",
+    "input_tokens",
+    "output_tokens",
+    "cache_write_tokens",
+    "cache_read_tokens",
+    "cost",
+    "cost_sync",
+)
+#: The attempt that a result in hand must belong to.
+_CURRENT = (_result.c.record_id == _record.c.id) & (_result.c.attempt == _record.c.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one answer used; tokens, and USD where the model's price is known."""
+
+    job_id: int
+    model: str | None
+    input_tokens: int
+    output_tokens: int
+    cache_write_tokens: int
+    cache_read_tokens: int
+    cost: float | None
+    cost_sync: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """A member whose result is stored and not yet decided upon."""
+
+    record_id: int
+    attempt: int
+    failures: int
+    expiries: int
+    kind: str
+    error_type: str | None
+    error: str | None
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a span of decisions came to. `delivering` outcomes wait for the deliver workers."""
+
+    records: int
+    delivering: int
+
+
+def own_row(
+    record_id: int, attempt: int, batch_id: int, kind: str, error_type: str | None, error: str | None, now: float
+) -> dict[str, Any]:
+    """Return a result row for what we, not a result line, know of a sending: missing, gone, refused, too large."""
+    detail = {"type": "error", "error": {"type": error_type, "message": error}}
+    line = orjson.dumps({"result": {"type": "errored", "error": detail}})
+    return result_row(record_id, attempt, batch_id, kind, line, now, error_type=error_type, error=error)
+
+
+def result_row(
+    record_id: int,
+    attempt: int,
+    batch_id: int,
+    kind: str,
+    line: bytes,
+    now: float,
+    *,
+    error_type: str | None = None,
+    error: str | None = None,
+    stop_reason: str | None = None,
+    model: str | None = None,
+    tokens: tuple[int, int, int, int] = (0, 0, 0, 0),
+    cost: tuple[float, float] | None = None,
+) -> dict[str, Any]:
+    """Return one row for `add`. `tokens` are input, output, cache write, cache read; `cost` is (batch, synchronous) USD."""
+    return {
+        "record_id": record_id,
+        "attempt": attempt,
+        "batch_id": batch_id,
+        "kind": kind,
+        "error_type": error_type,
+        "error": error,
+        "stop_reason": stop_reason,
+        "model": model,
+        "input_tokens": tokens[0],
+        "output_tokens": tokens[1],
+        "cache_write_tokens": tokens[2],
+        "cache_read_tokens": tokens[3],
+        "cost": cost[0] if cost else None,
+        "cost_sync": cost[1] if cost else None,
+        "received_at": now,
+        "line": line,
+    }
+
+
+def add(database: Database, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert a span of result rows; those that stand already stay as they are."""
+    with database.write() as connection:
+        _add(database, connection, rows)
+
+
+def _add(database: Database, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    statement = database.insert(Result).on_conflict_do_nothing(index_elements=["record_id", "attempt"])
+    connection.execute(statement, [dict(row) for row in rows])
+
+
+def count(database: Database, batch_id: int) -> int:
+    """Return how many results of a batch are stored."""
+    with database.read() as connection:
+        return int(connection.scalar(select(func.count()).where(_result.c.batch_id == batch_id)) or 0)
+
+
+def unanswered(database: Database, batch_id: int, limit: int) -> list[tuple[int, int]]:
+    """Return members of a batch without a result, as (record id, attempt)."""
+    answered = select(_result.c.record_id).where(_CURRENT).exists()
+    query = select(_record.c.id, _record.c.attempt).where(
+        _record.c.batch_id == batch_id, _record.c.state == RecordState.PACKED, ~answered
+    )
+    with database.read() as connection:
+        return [(row.id, row.attempt) for row in connection.execute(query.order_by(_record.c.id).limit(limit))]
+
+
+def unsettled(database: Database, batch_id: int, limit: int, record_ids: Sequence[int] | None = None) -> list[Unsettled]:
+    """Return members with a result that no decision has been made upon: of the ids given, or any."""
+    columns = (_record.c.failures, _record.c.expiries, _result.c.kind, _result.c.error_type, _result.c.error)
+    used = (_record.c.job_id, *(_result.c[name] for name in _USED))
+    query = select(_record.c.id, _record.c.attempt, *columns, *used).join(_result, _CURRENT)
+    query = query.where(_record.c.batch_id == batch_id, _record.c.state == RecordState.PACKED)
+    if record_ids is not None:
+        query = query.where(_record.c.id.in_(record_ids))
+    with database.read() as connection:
+        rows = connection.execute(query.order_by(_record.c.id).limit(limit))
+        return [Unsettled(*row[:7], usage=Usage(*row[7:])) for row in rows]
+
+
+def settle(database: Database, batch_id: int, decisions: Sequence[tuple[Unsettled, Decision]]) -> Settled:
+    """Write a span of decisions in one transaction; each is a compare-and-set on (record, batch, packed).
+
+    A record is packed into a batch at one attempt only, so the batch stands for the attempt.
+    """
+    now, deltas = database.now(), Deltas()
+    done = [member for member, decision in decisions if decision.state is RecordState.SUCCEEDED]
+    ended: list[Any] = []
+    records = 0
+    with database.write() as connection:
+        for part in spans(done):
+            values: dict[str, Any] = {"state": RecordState.SUCCEEDED, "settled_at": now}
+            ended += _move(connection, batch_id, part, values, deltas)
+        moved = {row.id for row in ended}
+        _spend(database, connection, [member.usage for member in done if member.record_id in moved])
+        for member, decision in decisions:
+            values = {"failures": decision.failures, "expiries": decision.expiries, "state": decision.state}
+            if decision.state is RecordState.PENDING:
+                values |= {"attempt": member.attempt + 1, "next_at": now + decision.delay, "batch_id": null()}
+                records += len(_move(connection, batch_id, [member], values, deltas))
+            elif decision.state is not RecordState.SUCCEEDED:
+                ended += _move(connection, batch_id, [member], values | {"settled_at": now}, deltas)
+        delivering = _open_deliveries(database, connection, ended, now)
+        deltas.write(database, connection)
+    return Settled(records + len(ended), delivering)
+
+
+def fail_unsent(database: Database, batch_id: int | None, failures: Sequence[Mapping[str, Any]]) -> int:
+    """Fail records for what a create, or no create, said of them: too large, refused by name. Rows are result rows.
+
+    `batch_id` None means that the records are pending; else they are members of that packed batch and leave it.
+    """
+    now, deltas = database.now(), Deltas()
+    before = RecordState.PENDING if batch_id is None else RecordState.PACKED
+    with database.write() as connection:
+        jobs: list[int] = []
+        left = 0
+        for row in failures:
+            mine = (_record.c.id == row["record_id"]) & (_record.c.attempt == row["attempt"]) & (_record.c.state == before)
+            if batch_id is not None:
+                mine &= _record.c.batch_id == batch_id
+            values = {"state": RecordState.FAILED, "failures": _record.c.failures + 1, "settled_at": now}
+            moved = connection.execute(
+                update(_record).where(mine).values(values).returning(*_MOVED, _record.c.bytes)
+            ).all()
+            if moved:
+                _add(database, connection, [row])
+                _open_deliveries(database, connection, moved, now)
+                jobs.append(moved[0].job_id)
+                left += moved[0].bytes
+        if batch_id is not None and jobs:
+            values = {"requests": _batch.c.requests - len(jobs), "bytes": _batch.c.bytes - left}
+            connection.execute(update(_batch).where(_batch.c.id == batch_id).values(values))
+            empty = (_batch.c.id == batch_id) & (_batch.c.requests == 0) & (_batch.c.state == BatchState.PACKED)
+            connection.execute(update(_batch).where(empty).values(state=BatchState.DISSOLVED, finished_at=now))
+        deltas.move(jobs, before, RecordState.FAILED)
+        deltas.write(database, connection)
+    return len(jobs)
+
+
+_MOVED = (_record.c.id, _record.c.job_id, _record.c.lane_id, _record.c.generation)
+
+
+def _move(
+    connection: Connection, batch_id: int, members: Sequence[Unsettled], values: Mapping[str, Any], deltas: Deltas
+) -> Sequence[Any]:
+    """Move members on that are still in this batch at this attempt; returns the rows that moved."""
+    ids = [member.record_id for member in members]
+    mine = _record.c.id.in_(ids) & (_record.c.batch_id == batch_id) & (_record.c.state == RecordState.PACKED)
+    moved = connection.execute(update(_record).where(mine).values(values).returning(*_MOVED)).all()
+    deltas.move([row.job_id for row in moved], RecordState.PACKED, values["state"])
+    return moved
+
+
+def _spend(database: Database, connection: Connection, used: Sequence[Usage]) -> None:
+    """Add what settled answers used to their jobs' totals, by model."""
+    totals: dict[tuple[int, str], dict[str, Any]] = {}
+    for usage in used:
+        total = totals.setdefault((usage.job_id, usage.model or "unknown"), dict.fromkeys(_TOTALS, 0))
+        total["answers"] += 1
+        for name in _USED[1:5]:
+            total[name] += getattr(usage, name)
+        if usage.cost is None or usage.cost_sync is None:
+            total["unpriced"] += 1
+        else:
+            total["cost"] += usage.cost
+            total["cost_sync"] += usage.cost_sync
+    rows = [{"job_id": job_id, "model": model, **total} for (job_id, model), total in sorted(totals.items())]
+    if rows:
+        insert, spend = database.insert(Spend), table(Spend)
+        sums = {name: spend.c[name] + insert.excluded[name] for name in _TOTALS}
+        connection.execute(insert.on_conflict_do_update(index_elements=["job_id", "model"], set_=sums), rows)
+
+
+_TOTALS = ("answers", *_USED[1:], "unpriced")
+
+
+def _open_deliveries(database: Database, connection: Connection, moved: Sequence[Any], now: float) -> int:
+    """Insert a delivery for every finished record whose lane names a sink."""
+    if not moved:
+        return 0
+    lanes = {row.lane_id for row in moved}
+    query = select(_lane.c.id, _lane.c.on_result).where(_lane.c.id.in_(lanes), _lane.c.on_result.is_not(None))
+    sinks = {lane_id: sink for lane_id, sink in connection.execute(query)}
+    rows = [
+        {
+            "record_id": row.id,
+            "generation": row.generation,
+            "sink": sinks[row.lane_id],
+            "state": "waiting",
+            "attempts": 0,
+            "next_at": now,
+            "lease_until": 0.0,
+        }
+        for row in moved
+        if row.lane_id in sinks
+    ]
+    if rows:
+        connection.execute(database.insert(Delivery).on_conflict_do_nothing(), rows)
+    return len(rows)

@@ -1,0 +1,367 @@
+"""One row per POST ever tried, committed before it. This is where promise 2 lives: no request is submitted again while an
+earlier submission of it may still be alive.
+
+The order in one sending: `begin` (uploading) -> `anchor` -> the body streams -> `closing`, committed just before the last bytes ->
+`accepted`, `refused` or `doubt`. A sender that lost its lease loses every one of these compare-and-sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, func, insert, null, select, update
+from sqlalchemy.exc import IntegrityError
+
+from bakehouse_worker import wire
+from bakehouse_worker.store.counters import Deltas
+from bakehouse_worker.store.database import Database
+from bakehouse_worker.tables import (
+    LIVE_SUBMISSIONS,
+    Batch,
+    BatchState,
+    Job,
+    Record,
+    RecordState,
+    Submission,
+    SubmissionState,
+    table,
+)
+
+_record, _batch, _job, _submission = (table(m) for m in (Record, Batch, Job, Submission))
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A submission in hand: everything that must be known to build the body and to note the answer."""
+
+    submission_id: int
+    batch_id: int
+    owner: str
+    nonce: str
+    api_version: str
+    betas: tuple[str, ...]
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A submission whose answer is not known. `since` is when its last bytes may have gone out."""
+
+    submission_id: int
+    batch_id: int
+    requests: int
+    origin: str
+    workspace: str
+    anchor: str | None
+    started_at: float
+    since: float
+    refuted: str | None
+
+
+def begin(database: Database, batch_id: int, owner: str, seconds: float, origin: str, workspace: str) -> Sending | None:
+    """Take the lease on a packed batch and commit its submission before any byte is sent. None if it is not to be sent now.
+
+    A live submission of the same request count would look like this one in the API's list, so the batch leaves its last
+    records behind, as pending, until its count is its own.
+    """
+    now = database.now()
+    try:
+        with database.write() as connection:
+            due = (_batch.c.id == batch_id) & (_batch.c.state == BatchState.PACKED) & (_batch.c.not_before <= now)
+            row = connection.execute(
+                update(_batch)
+                .where(due)
+                .values(state=BatchState.UPLOADING, lease_owner=owner, lease_until=now + seconds, alarm=null())
+                .returning(_batch.c.requests, _batch.c.api_version, _batch.c.betas)
+            ).one_or_none()
+            if row is None:
+                return None
+            requests = _distinct(connection, workspace, row.requests)
+            if requests == 0:
+                connection.rollback()
+                _wait_for_doubt(database, batch_id, now)
+                return None
+            if requests < row.requests:
+                _leave_behind(database, connection, batch_id, row.requests - requests)
+            nonce = wire.new_nonce()
+            submission = {
+                "batch_id": batch_id,
+                "nonce": nonce,
+                "state": SubmissionState.UPLOADING,
+                "requests": requests,
+                "origin": origin,
+                "workspace": workspace,
+                "started_at": now,
+                "confirmed": False,
+            }
+            made = connection.execute(insert(_submission).returning(_submission.c.id), submission).scalar_one()
+            connection.execute(update(_batch).where(_batch.c.id == batch_id).values(submission_id=made))
+            jobs = select(_record.c.job_id).where(_record.c.batch_id == batch_id, _record.c.state == RecordState.PACKED)
+            unnamed = _job.c.id.in_(jobs.distinct()) & _job.c.origin.is_(None)
+            connection.execute(update(_job).where(unnamed).values(origin=origin, workspace=workspace))
+    except IntegrityError:  # another sender took the same request count between our look and our insert
+        return None
+    betas = tuple(row.betas.split(",")) if row.betas else ()
+    return Sending(made, batch_id, owner, nonce, row.api_version, betas, requests)
+
+
+def _distinct(connection: Connection, workspace: str, requests: int) -> int:
+    taken = set(
+        connection.scalars(
+            select(_submission.c.requests).where(
+                _submission.c.workspace == workspace, _submission.c.state.in_(LIVE_SUBMISSIONS)
+            )
+        )
+    )
+    while requests in taken:
+        requests -= 1
+    return requests
+
+
+def _wait_for_doubt(database: Database, batch_id: int, now: float) -> None:
+    with database.write() as connection:
+        reason = "waits: an earlier batch of the same size is in doubt, and two must not look alike"
+        packed = (_batch.c.id == batch_id) & (_batch.c.state == BatchState.PACKED)
+        connection.execute(update(_batch).where(packed).values(not_before=now + 1.0, alarm=reason))
+
+
+def _leave_behind(database: Database, connection: Connection, batch_id: int, count: int) -> None:
+    mine = (_record.c.batch_id == batch_id) & (_record.c.state == RecordState.PACKED)
+    last = select(_record.c.id).where(mine).order_by(_record.c.id.desc()).limit(count)
+    left = connection.execute(
+        update(_record)
+        .where(_record.c.id.in_(last), mine)
+        .values(state=RecordState.PENDING, batch_id=null())
+        .returning(_record.c.job_id, _record.c.bytes)
+    ).all()
+    values = {"requests": _batch.c.requests - len(left), "bytes": _batch.c.bytes - sum(row.bytes for row in left)}
+    connection.execute(update(_batch).where(_batch.c.id == batch_id).values(values))
+    deltas = Deltas()
+    deltas.move([row.job_id for row in left], RecordState.PACKED, RecordState.PENDING)
+    deltas.write(database, connection)
+
+
+def anchor(database: Database, sending: Sending, newest: str | None) -> None:
+    """Note the newest batch that the API lists before the upload: candidates for a doubt are the ones after it."""
+    with database.write() as connection:
+        mine = (_submission.c.id == sending.submission_id) & (_submission.c.state == SubmissionState.UPLOADING)
+        connection.execute(update(_submission).where(mine).values(anchor=newest))
+
+
+def closing(database: Database, sending: Sending, seconds: float) -> bool:
+    """Commit that the last bytes may go out now. False: the lease is lost, and they must not."""
+    now = database.now()
+    with database.write() as connection:
+        held = (_batch.c.id == sending.batch_id) & (_batch.c.state == BatchState.UPLOADING)
+        mine = (_batch.c.lease_owner == sending.owner) & (_batch.c.submission_id == sending.submission_id)
+        values = {"state": BatchState.CLOSING, "lease_until": now + seconds}
+        if not connection.execute(update(_batch).where(held, mine, _batch.c.lease_until > now).values(values)).rowcount:
+            return False
+        noted = (_submission.c.id == sending.submission_id) & (_submission.c.state == SubmissionState.UPLOADING)
+        changed = connection.execute(update(_submission).where(noted).values(state=SubmissionState.CLOSING, closing_at=now))
+        if not changed.rowcount:
+            connection.rollback()
+        return bool(changed.rowcount)
+
+
+def accepted(
+    database: Database,
+    submission_id: int,
+    remote_id: str,
+    *,
+    created_at: float,
+    expires_at: float | None,
+    next_poll_at: float,
+    confirmed: bool,
+) -> bool:
+    """Note a remote id: from the answer itself (`confirmed`), or adopted from the list. False if it is too late for that."""
+    now = database.now()
+    with database.write() as connection:
+        waiting = (SubmissionState.CLOSING, SubmissionState.IN_DOUBT)
+        won = connection.execute(
+            update(_submission)
+            .where(_submission.c.id == submission_id, _submission.c.state.in_(waiting))
+            .values(state=SubmissionState.ACCEPTED, remote_id=remote_id, confirmed=confirmed, resolved_at=now)
+            .returning(_submission.c.batch_id)
+        ).one_or_none()
+        if won is None:
+            return False
+        values = {
+            "state": BatchState.IN_PROGRESS,
+            "submitted_at": created_at,
+            "expires_at": expires_at,
+            "next_poll_at": next_poll_at,
+            "lease_owner": null(),
+            "lease_until": 0.0,
+            "tries": 0,
+            "alarm": null(),
+        }
+        held = (_batch.c.id == won.batch_id) & _batch.c.state.in_((BatchState.CLOSING, BatchState.IN_DOUBT))
+        changed = connection.execute(update(_batch).where(held, _batch.c.submission_id == submission_id).values(values))
+        if not changed.rowcount:
+            connection.rollback()
+        return bool(changed.rowcount)
+
+
+def back_to_packed(database: Database, sending: Sending, note: str, not_before: float, alarm: str | None) -> bool:
+    """Note that this submission is not at the API (refused, or its last bytes never sent); its members may be sent again.
+
+    They are sent not before a time, as a new submission. False if somebody else has decided already.
+    """
+    with database.write() as connection:
+        states = (SubmissionState.UPLOADING, SubmissionState.CLOSING)
+        values = {"state": SubmissionState.REFUSED, "resolved_at": database.now(), "note": note}
+        mine = (_submission.c.id == sending.submission_id) & _submission.c.state.in_(states)
+        if not connection.execute(update(_submission).where(mine).values(values)).rowcount:
+            return False
+        held = (_batch.c.id == sending.batch_id) & _batch.c.state.in_((BatchState.UPLOADING, BatchState.CLOSING))
+        return _repack(connection, held & (_batch.c.submission_id == sending.submission_id), not_before, alarm)
+
+
+def _repack(connection: Connection, which: ColumnElement[bool], not_before: float, alarm: str | None) -> bool:
+    values = {
+        "state": BatchState.PACKED,
+        "lease_owner": null(),
+        "lease_until": 0.0,
+        "not_before": not_before,
+        "alarm": alarm,
+        "tries": _batch.c.tries + 1,
+    }
+    return connection.execute(update(_batch).where(which).values(values)).rowcount == 1
+
+
+def doubt(database: Database, submission_id: int, note: str) -> bool:
+    """Note that the answer to a submission whose last bytes may be out is not known."""
+    with database.write() as connection:
+        return _doubt(connection, submission_id, note)
+
+
+def _doubt(connection: Connection, submission_id: int, note: str) -> bool:
+    mine = (_submission.c.id == submission_id) & (_submission.c.state == SubmissionState.CLOSING)
+    changed = connection.execute(update(_submission).where(mine).values(state=SubmissionState.IN_DOUBT, note=note))
+    if not changed.rowcount:
+        return False
+    values = {"state": BatchState.IN_DOUBT, "lease_owner": null(), "lease_until": 0.0, "alarm": f"in doubt: {note}"}
+    held = (_batch.c.submission_id == submission_id) & (_batch.c.state == BatchState.CLOSING)
+    connection.execute(update(_batch).where(held).values(values))
+    return True
+
+
+def rescue_leases(database: Database, *, all_of_them: bool = False) -> tuple[int, int]:
+    """Take back what expired leases hold: uploads go back to packed, closings into doubt. Returns (uploads, closings).
+
+    `all_of_them` is for a start after a crash on one machine, when no sender can be alive any more.
+    """
+    now = database.now()
+    with database.write() as connection:
+        expired = _batch.c.finished_at.is_(None) if all_of_them else (_batch.c.lease_until <= now)
+        uploading = connection.execute(
+            select(_batch.c.id, _batch.c.submission_id).where(_batch.c.state == BatchState.UPLOADING, expired)
+        ).all()
+        for batch_id, submission_id in uploading:
+            values = {"state": SubmissionState.REFUSED, "resolved_at": now, "note": "the sender was lost before the last bytes"}
+            connection.execute(update(_submission).where(_submission.c.id == submission_id).values(values))
+            held = (_batch.c.id == batch_id) & (_batch.c.state == BatchState.UPLOADING) & expired
+            _repack(connection, held, now, None)
+        closings = connection.execute(
+            select(_batch.c.submission_id).where(_batch.c.state == BatchState.CLOSING, expired)
+        ).scalars()
+        doubts = [_doubt(connection, submission_id, "the sender was lost before the answer") for submission_id in closings.all()]
+        if all_of_them:
+            ended = (_batch.c.state == BatchState.ENDED) & _batch.c.finished_at.is_(None)
+            connection.execute(update(_batch).where(ended).values(lease_owner=null(), lease_until=0.0, not_before=0.0))
+    return len(uploading), sum(doubts)
+
+
+def in_doubt(database: Database) -> list[Doubt]:
+    """Return the submissions in doubt, oldest first."""
+    query = select(_submission).where(_submission.c.state == SubmissionState.IN_DOUBT).order_by(_submission.c.id)
+    with database.read() as connection:
+        return [
+            Doubt(
+                row.id,
+                row.batch_id,
+                row.requests,
+                row.origin,
+                row.workspace,
+                row.anchor,
+                row.started_at,
+                row.closing_at or row.started_at,
+                row.refuted,
+            )
+            for row in connection.execute(query)
+        ]
+
+
+def known_remote_ids(database: Database, remote_ids: Sequence[str]) -> set[str]:
+    """Return those of the given remote ids that some submission of ours has."""
+    with database.read() as connection:
+        return set(connection.scalars(select(_submission.c.remote_id).where(_submission.c.remote_id.in_(remote_ids))))
+
+
+def a_known_open_id(database: Database, workspace: str, since: float) -> str | None:
+    """Return the newest remote id of ours accepted after `since`, which any honest list must show."""
+    query = (
+        select(_submission.c.remote_id)
+        .where(_submission.c.workspace == workspace, _submission.c.remote_id.is_not(None), _submission.c.resolved_at > since)
+        .order_by(_submission.c.id.desc())
+        .limit(1)
+    )
+    with database.read() as connection:
+        return connection.scalar(query)
+
+
+def abandon(database: Database, submission_id: int, note: str) -> bool:
+    """Believe, on evidence, that a submission in doubt never arrived: its batch goes back to packed."""
+    now = database.now()
+    with database.write() as connection:
+        mine = (_submission.c.id == submission_id) & (_submission.c.state == SubmissionState.IN_DOUBT)
+        values = {"state": SubmissionState.ABANDONED, "resolved_at": now, "note": note}
+        if not connection.execute(update(_submission).where(mine).values(values)).rowcount:
+            return False
+        held = (_batch.c.submission_id == submission_id) & (_batch.c.state == BatchState.IN_DOUBT)
+        return _repack(connection, held, now, None)
+
+
+def confirm(database: Database, batch_id: int) -> None:
+    """Note that a result line carried the submission's nonce: the adoption was right."""
+    with database.write() as connection:
+        current = select(_batch.c.submission_id).where(_batch.c.id == batch_id).scalar_subquery()
+        connection.execute(update(_submission).where(_submission.c.id == current).values(confirmed=True))
+
+
+def refute(database: Database, batch_id: int, remote_id: str) -> bool:
+    """Give back a remote id that proved to be somebody else's: the submission is in doubt again and remembers it."""
+    with database.write() as connection:
+        mine = (_submission.c.batch_id == batch_id) & (_submission.c.remote_id == remote_id) & ~_submission.c.confirmed
+        values = {"state": SubmissionState.IN_DOUBT, "remote_id": null(), "refuted": remote_id, "resolved_at": null()}
+        if not connection.execute(update(_submission).where(mine).values(values)).rowcount:
+            return False
+        states = (BatchState.ENDED, BatchState.IN_PROGRESS)
+        back = {"state": BatchState.IN_DOUBT, "lease_owner": null(), "lease_until": 0.0, "alarm": "in doubt: an adopted batch was not ours"}
+        connection.execute(update(_batch).where(_batch.c.id == batch_id, _batch.c.state.in_(states)).values(back))
+        return True
+
+
+def of_batch(database: Database, batch_id: int) -> tuple[str, bool]:
+    """Return (nonce, confirmed) of a batch's current submission."""
+    query = select(_submission.c.nonce, _submission.c.confirmed).join(_batch, _batch.c.submission_id == _submission.c.id)
+    with database.read() as connection:
+        nonce, confirmed = connection.execute(query.where(_batch.c.id == batch_id)).one()
+        return nonce, confirmed
+
+
+def identity(database: Database) -> tuple[str, str] | None:
+    """Return (origin, workspace) of the latest submission, or None if nothing was ever sent."""
+    query = select(_submission.c.origin, _submission.c.workspace).order_by(_submission.c.id.desc()).limit(1)
+    with database.read() as connection:
+        row = connection.execute(query).one_or_none()
+        return (row.origin, row.workspace) if row else None
+
+
+def live_count(database: Database) -> int:
+    """Return how many submissions may be alive at the API without a known id."""
+    query = select(func.count()).where(_submission.c.state.in_(LIVE_SUBMISSIONS))
+    with database.read() as connection:
+        return int(connection.scalar(query) or 0)

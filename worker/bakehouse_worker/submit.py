@@ -1,0 +1,217 @@
+"""Station 3, between chunk and poll: a packed batch goes to the API, once.
+
+The body streams from stored bytes with its exact length. Its last bytes are held back until `closing` is committed: before that
+no server can have the batch, so a lost worker costs nothing; after it, only a definite answer or `rescue` says what became of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from bakehouse_worker import refusal, retry, wire
+from bakehouse_worker.errors import Refused, SendingStopped, Unanswered
+from bakehouse_worker.log import logger
+from bakehouse_worker.runtime import Runtime
+from bakehouse_worker.store import batches, holds, results, submissions
+from bakehouse_worker.store.batches import Member
+from bakehouse_worker.store.submissions import Sending
+from bakehouse_worker.tables import BatchState
+
+#: A piece of the body holds at most this many requests, and about this many bytes.
+PIECE_REQUESTS = 500
+PIECE_BYTES = 2_000_000
+#: Seconds between the decision to send the last bytes and their sending beyond which the sender gives up.
+STALL = 1.0
+#: Seconds; uploads that fail are tried again after backoff between these.
+UPLOAD_BACKOFF, UPLOAD_BACKOFF_CAP = 1.0, 60.0
+
+log = logger("submit")
+
+
+def submit(runtime: Runtime, batch_id: int) -> str:
+    """Send one batch if it is to be sent now; returns what came of it, in a word or two."""
+    if not _may_submit(runtime):
+        return "held"
+    try:
+        newest = runtime.gateway.newest()
+    except (Refused, Unanswered) as error:
+        return _no_anchor(runtime, batch_id, error)
+    database, settings = runtime.database, runtime.settings
+    if mismatch := identity_mismatch(runtime, newest.workspace):
+        holds.hold(database, holds.CIRCUIT, mismatch, None)
+        return "another identity"
+    sending = submissions.begin(
+        database, batch_id, runtime.owner, settings.lease, runtime.gateway.origin, newest.workspace
+    )
+    if sending is None:
+        return "not due"
+    submissions.anchor(database, sending, newest.batches[0].id if newest.batches else None)
+    body = Body(runtime, sending, batches.members(database, batch_id))
+    try:
+        remote = runtime.gateway.create(iter(body), body.length, sending.betas, sending.api_version)
+    except SendingStopped as error:
+        return _upload_failed(runtime, sending, str(error))
+    except Refused as error:
+        return _refused(runtime, sending, body.members, error)
+    except Unanswered as error:
+        if not body.closing:
+            return _upload_failed(runtime, sending, str(error))
+        submissions.doubt(database, sending.submission_id, str(error))
+        log.warning("in doubt", batch=batch_id, submission=sending.submission_id, reason=str(error))
+        return "in doubt"
+    submissions.accepted(
+        database,
+        sending.submission_id,
+        remote.id,
+        created_at=remote.created_at,
+        expires_at=remote.expires_at,
+        next_poll_at=database.now() + settings.poll_interval,
+        confirmed=True,
+    )
+    holds.end_probe(database)
+    log.info("submitted", batch=batch_id, remote=remote.id, requests=sending.requests, bytes=body.length)
+    return "submitted"
+
+
+@dataclass
+class Body:
+    """The bytes of one create. Iterating streams them; `closing` tells whether the last of them may have gone out."""
+
+    runtime: Runtime
+    sending: Sending
+    members: Sequence[Member]
+    closing: bool = False
+    prefix: str = field(init=False)
+    length: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.prefix = wire.prefix(self.runtime.installation, self.sending.nonce)
+        requests = sum(wire.request_size(self.prefix, m.record_id, m.attempt, m.bytes) for m in self.members)
+        commas = max(0, len(self.members) - 1)
+        self.length = len(wire.OPEN) + requests + commas + len(wire.CLOSE)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Stream the body; the lease is renewed on the way, and the last bytes leave only after `closing` is committed."""
+        renewed = time.monotonic()
+        before = wire.OPEN
+        for piece in _pieces(self.members):
+            if time.monotonic() - renewed > self.runtime.settings.lease / 4:
+                self._renew()
+                renewed = time.monotonic()
+            yield before + b",".join(self._requests(piece))
+            before = b","
+        self._close()
+        yield wire.CLOSE
+
+    def _requests(self, piece: Sequence[Member]) -> Iterator[bytes]:
+        found = batches.bodies(self.runtime.database, self.sending.batch_id, piece[0].record_id, piece[-1].record_id)
+        if len(found) != len(piece):
+            raise SendingStopped("the batch's members changed while it was sent")
+        for member, params in zip(piece, found, strict=True):
+            yield wire.request_head(self.prefix, member.record_id, member.attempt) + params + b"}"
+
+    def _renew(self) -> None:
+        if not batches.renew(self.runtime.database, self.sending.batch_id, self.sending.owner, self.runtime.settings.lease):
+            raise SendingStopped("the lease was lost while the body was sent")
+
+    def _close(self) -> None:
+        settings, started = self.runtime.settings, time.monotonic()
+        if not submissions.closing(self.runtime.database, self.sending, settings.create_timeout + settings.lease):
+            raise SendingStopped("the lease was lost before the last bytes")
+        if time.monotonic() - started > STALL:
+            raise SendingStopped("the sender stalled before the last bytes")
+        self.closing = True
+
+
+def identity_mismatch(runtime: Runtime, workspace: str) -> str | None:
+    """Say in one sentence why this origin and workspace must not be used on this store; None if they may."""
+    known = submissions.identity(runtime.database)
+    if known is None or known == (runtime.gateway.origin, workspace):
+        return None
+    origin, theirs = known
+    if origin != runtime.gateway.origin:
+        return (
+            f"this store's batches are at {origin}, but ANTHROPIC_BASE_URL now says {runtime.gateway.origin}: "
+            "use another BAKEHOUSE_DATA_DIR or database for another origin"
+        )
+    return f"this store's batches are in workspace {theirs}, but the key now in use belongs to {workspace}: use the first workspace's key"
+
+
+def _may_submit(runtime: Runtime) -> bool:
+    return holds.current(runtime.database) is None and holds.take_probe(runtime.database, runtime.settings.probe_interval)
+
+
+def _pieces(members: Sequence[Member]) -> Iterator[Sequence[Member]]:
+    start = size = 0
+    for position, member in enumerate(members):
+        if position > start and (position - start == PIECE_REQUESTS or size + member.bytes > PIECE_BYTES):
+            yield members[start:position]
+            start, size = position, 0
+        size += member.bytes
+    if start < len(members):
+        yield members[start:]
+
+
+def _no_anchor(runtime: Runtime, batch_id: int, error: Refused | Unanswered) -> str:
+    """The API did not even list: nothing was sent, so nothing is in doubt."""
+    if isinstance(error, Refused):
+        verdict = refusal.decide(error, 0)
+        wait = verdict if isinstance(verdict, refusal.Wait | refusal.Circuit) else refusal.Circuit(str(error))
+        _hold(runtime, wait)
+        return "refused"
+    until = runtime.database.now() + UPLOAD_BACKOFF
+    batches.put_off(runtime.database, batch_id, BatchState.PACKED, until, f"waits: {error}")
+    return "unreachable"
+
+
+def _upload_failed(runtime: Runtime, sending: Sending, reason: str) -> str:
+    delay = retry.backoff(
+        batches.tries(runtime.database, sending.batch_id),
+        retry.Limits(0, 0, UPLOAD_BACKOFF, UPLOAD_BACKOFF_CAP),
+        0.5 + runtime.dice() / 2,
+    )
+    until = runtime.database.now() + delay
+    submissions.back_to_packed(runtime.database, sending, reason, until, f"waits: the upload failed ({reason})")
+    log.warning("upload failed", batch=sending.batch_id, reason=reason)
+    return "upload failed"
+
+
+def _refused(runtime: Runtime, sending: Sending, members: Sequence[Member], error: Refused) -> str:
+    """Act on a definite refusal: nothing was created, so the members may go again as the verdict says."""
+    database, verdict = runtime.database, refusal.decide(error, len(members))
+    log.warning("refused", batch=sending.batch_id, status=error.status, type=error.error_type, verdict=type(verdict).__name__)
+    if isinstance(verdict, refusal.Wait | refusal.Circuit):
+        _hold(runtime, verdict)
+        submissions.back_to_packed(database, sending, str(error), 0.0, None)
+        return "held"
+    submissions.back_to_packed(database, sending, str(error), database.now() + runtime.settings.lease, "is being divided")
+    if isinstance(verdict, refusal.Eject) or len(members) == 1:
+        index = verdict.index if isinstance(verdict, refusal.Eject) else 0
+        at_fault = members[index]
+        row = results.own_row(
+            at_fault.record_id,
+            at_fault.attempt,
+            sending.batch_id,
+            retry.REFUSED,
+            error.error_type,
+            error.message,
+            database.now(),
+        )
+        results.fail_unsent(database, sending.batch_id, [row])
+        batches.ready(database, sending.batch_id)
+        return "one ejected"
+    middle = len(members) // 2
+    halves = [[(m.record_id, m.bytes) for m in half] for half in (members[:middle], members[middle:])]
+    batches.dissolve(database, sending.batch_id, halves)
+    return "halved"
+
+
+def _hold(runtime: Runtime, verdict: refusal.Wait | refusal.Circuit) -> None:
+    now = runtime.database.now()
+    if isinstance(verdict, refusal.Wait):
+        reason = f"the API asks to wait {verdict.seconds:,.0f} s before the next batch"
+        holds.hold(runtime.database, holds.RETRY_AFTER, reason, now + verdict.seconds)
+    else:
+        holds.hold(runtime.database, holds.CIRCUIT, verdict.reason, now + runtime.settings.probe_interval)

@@ -1,0 +1,57 @@
+"""The tick: what is due, as doorbells. It changes nothing; two beats are waste, never harm.
+
+A queue that still holds messages is not rung again: its workers are busy, and whatever is due now is due at the next tick too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from bakehouse_worker.app import CONTROL, DELIVER, ROUTES, TRANSFER
+from bakehouse_worker.runtime import Runtime
+from bakehouse_worker.store import due as due_work
+from bakehouse_worker.store import holds
+
+#: Doorbells of one kind per tick; more would only wait.
+LIMIT = 20
+
+Doorbell = tuple[str, tuple[Any, ...]]
+
+
+def due_doorbells(runtime: Runtime) -> Iterator[Doorbell]:
+    """Yield (station, arguments) for all work that is due on queues that stand empty."""
+    holds.put(runtime.database, "ticked_at", repr(runtime.database.now()))
+    idle = _idle_queues(runtime)
+    for station, arguments in _due(runtime):
+        if ROUTES[f"bakehouse.{station}"] in idle:
+            yield station, arguments
+
+
+def _due(runtime: Runtime) -> Iterator[Doorbell]:
+    found = due_work.due(runtime.database, LIMIT)
+    if runtime.redis.exists(runtime.keys.inbox) and runtime.redis.xlen(runtime.keys.inbox):
+        yield "accept", ()
+    if found.rescue:
+        yield "rescue", ()
+    if found.poll:
+        yield "poll", ()
+    for batch_id in found.collect:
+        yield "collect", (batch_id,)
+    if holds.current(runtime.database) is None:
+        for batch_id in found.submit:
+            yield "submit", (batch_id,)
+    for batch_id in found.settle:
+        yield "settle", (batch_id,)
+    if found.chunk:
+        yield "chunk", ()
+    if found.deliver:
+        yield "deliver", ()
+
+
+def _idle_queues(runtime: Runtime) -> set[str]:
+    pipeline = runtime.redis.pipeline(transaction=False)
+    queues = (CONTROL, TRANSFER, DELIVER)
+    for queue in queues:
+        pipeline.llen(f"{runtime.settings.redis_prefix}:celery:{queue}")
+    return {queue for queue, length in zip(queues, pipeline.execute(), strict=True) if not length}
