@@ -6,13 +6,30 @@ import hashlib
 import re
 from typing import Any
 
-POSITIVE = frozenset("love great excellent perfect delighted sturdy recommend fantastic beautifully comfortable".split())
-NEGATIVE = frozenset("broke broken terrible disappointed refund awful flimsy stopped leaks useless".split())
+POSITIVE = frozenset(
+    [
+        "love",
+        "great",
+        "excellent",
+        "perfect",
+        "delighted",
+        "sturdy",
+        "recommend",
+        "fantastic",
+        "beautifully",
+        "comfortable",
+    ]
+)
+NEGATIVE = frozenset(
+    ["broke", "broken", "terrible", "disappointed", "refund", "awful", "flimsy", "stopped", "leaks", "useless"]
+)
 QUEUES = {
-    "billing": frozenset("charged charge invoice refund payment card subscription price billed".split()),
-    "shipping": frozenset("parcel delivery delivered courier tracking shipped package address".split()),
-    "technical": frozenset("crash crashes error bug freezes app update install loading".split()),
-    "account": frozenset("password login account email username locked profile verification".split()),
+    "billing": frozenset(
+        ["charged", "charge", "invoice", "refund", "payment", "card", "subscription", "price", "billed"]
+    ),
+    "shipping": frozenset(["parcel", "delivery", "delivered", "courier", "tracking", "shipped", "package", "address"]),
+    "technical": frozenset(["crash", "crashes", "error", "bug", "freezes", "app", "update", "install", "loading"]),
+    "account": frozenset(["password", "login", "account", "email", "username", "locked", "profile", "verification"]),
 }
 WORD = re.compile(r"[a-z]+")
 
@@ -20,7 +37,8 @@ WORD = re.compile(r"[a-z]+")
 def answer(params: Any) -> str:
     """What the emulated model says to these params. Defined for any JSON value.
 
-    A prompt with a line `Review:` gets positive, negative or mixed; one with a line `Ticket:` gets the queue it belongs to.
+    A prompt with `Review:` that asks for a sentiment gets positive, negative or mixed; one with `Ticket:` gets the
+    queue it belongs to: billing, shipping, technical or account.
     Any other gets `answer to ` and the first 12 hex digits of the SHA-256 of the last user message's text.
     """
     text = last_user_text(params)

@@ -56,7 +56,7 @@ class EmulatorOptions:
     cache_hit_rate: float = 0.5  # share of items with cache_control that read the cache; the others write it
 
     def changed(self, values: Mapping[str, Any]) -> EmulatorOptions:
-        """A copy with these options set. Raises ValueError naming the option that is unknown, fixed or of a wrong type."""
+        """A copy with these options set. Raises ValueError naming the one that is unknown, fixed or of a wrong type."""
         known = {each.name: each for each in fields(self)}
         for name, value in values.items():
             if name not in known:

@@ -13,10 +13,41 @@ NOT_IN_BATCHES = frozenset(
     ("speed", "store", "previous_thread_event_id", "cache_hint", "context_hint", "fallbacks", "thread")
 )
 KNOWN = frozenset(
-    "cache_control container diagnostics inference_geo max_tokens messages metadata model output_config service_tier "
-    "stop_sequences stream system thinking tool_choice tools user_profile_id context_management compaction mcp_servers "
-    "fallback_credit_token billing_policy output_format betas research_preview_2026_02 temperature top_p top_k".split()
+    [
+        "cache_control",
+        "container",
+        "diagnostics",
+        "inference_geo",
+        "max_tokens",
+        "messages",
+        "metadata",
+        "model",
+        "output_config",
+        "service_tier",
+        "stop_sequences",
+        "stream",
+        "system",
+        "thinking",
+        "tool_choice",
+        "tools",
+        "user_profile_id",
+        "context_management",
+        "compaction",
+        "mcp_servers",
+        "fallback_credit_token",
+        "billing_policy",
+        "output_format",
+        "betas",
+        "research_preview_2026_02",
+        "temperature",
+        "top_p",
+        "top_k",
+    ]
 )
+REFUSED_VALUES = {"stream": True, "research_preview_2026_02": "active"}
+SENSIBLE = KNOWN | NOT_IN_BATCHES
+PLAIN = KNOWN.difference(SAMPLING, REFUSED_VALUES)  # keys that need no second look
+NEVER = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +60,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What decides besides the params: API version, beta headers, batch or synchronous, and the unknown model's error type."""
+    """What decides besides the params; `unknown_model_type` is the error type that an unknown model gets."""
 
     version: str
     betas: str = ""
@@ -50,7 +81,7 @@ def problem(params: Any, terms: Terms) -> Problem | None:
     return (
         _wrong_max_tokens(params.get("max_tokens"), name, model, terms)
         or _wrong_messages(params.get("messages"))
-        or (None if params.keys() <= KNOWN and not terms.batch else _wrong_keys(params, terms))
+        or (None if params.keys() <= PLAIN else _wrong_keys(params, terms))
     )
 
 
@@ -93,19 +124,10 @@ def _wrong_messages(messages: Any) -> Problem | None:
 
 
 def _wrong_keys(params: dict[str, Any], terms: Terms) -> Problem | None:
-    if terms.version >= STRICT_VERSION:
-        for key in SAMPLING:
-            if key in params:
-                return _invalid(f"{key}: Extra inputs are not permitted")
-    if terms.batch:
-        for key in params:
-            if key in NOT_IN_BATCHES:
-                return _invalid(f"{key}: not supported in the Message Batches API")
-        if params.get("stream"):
-            return _invalid("stream: streaming is not supported in the Message Batches API")
-        if params.get("research_preview_2026_02") == "active":
-            return _invalid("research_preview_2026_02: not supported in the Message Batches API")
-    for key in params:
-        if key not in KNOWN and key not in NOT_IN_BATCHES:
+    strict = terms.version >= STRICT_VERSION
+    for key, value in params.items():
+        if (strict and key in SAMPLING) or key not in SENSIBLE:
             return _invalid(f"{key}: Extra inputs are not permitted")
+        if terms.batch and (key in NOT_IN_BATCHES or REFUSED_VALUES.get(key, NEVER) == value):
+            return _invalid(f"{key}: not supported in the Message Batches API")
     return None

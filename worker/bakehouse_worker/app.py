@@ -6,6 +6,7 @@ every action behind it is a compare-and-set on a row. There is no result backend
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,6 +37,17 @@ def broker_url(redis_url: str) -> str:
     if redis_url.startswith("unix://"):
         return f"redis+socket://{urlsplit(redis_url).path}"
     return redis_url
+
+
+def pool(queues: Sequence[str], concurrency: int | None) -> list[str]:
+    """Return Celery's pool options for a worker of some queues.
+
+    Control's tasks are short and share one process. Transfers take minutes and users' code may hang, so those run in processes
+    of their own, two at a time unless told otherwise.
+    """
+    if list(queues) == [CONTROL] and concurrency in (None, 1):
+        return ["--pool", "solo"]
+    return ["--pool", "prefork", "--concurrency", str(concurrency or (1 if list(queues) == [DELIVER] else 2))]
 
 
 def configure(application: Celery) -> None:
@@ -95,3 +107,10 @@ def _log(**_: object) -> None:
 @app.on_configure.connect
 def _configure(sender: Celery | None = None, **_: object) -> None:
     configure(sender or app)
+
+
+@signals.worker_process_init.connect
+def _tie(**_: object) -> None:
+    from bakehouse_worker.local import tether
+
+    tether.tie_pool_child()

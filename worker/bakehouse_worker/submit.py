@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from bakehouse_worker import refusal, retry, wire
 from bakehouse_worker.errors import Refused, SendingStopped, Unanswered
 from bakehouse_worker.log import logger
+from bakehouse_worker.preflight import Identity, mismatch
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.store import batches, holds, results, submissions
 from bakehouse_worker.store.batches import Member
@@ -39,8 +40,9 @@ def submit(runtime: Runtime, batch_id: int) -> str:
     except (Refused, Unanswered) as error:
         return _no_anchor(runtime, batch_id, error)
     database, settings = runtime.database, runtime.settings
-    if mismatch := identity_mismatch(runtime, newest.workspace):
-        holds.hold(database, holds.CIRCUIT, mismatch, None)
+    now = Identity(runtime.gateway.origin, newest.workspace)
+    if reason := mismatch(submissions.identity(database), now):
+        holds.hold(database, holds.CIRCUIT, reason, None)
         return "another identity"
     sending = submissions.begin(
         database, batch_id, runtime.owner, settings.lease, runtime.gateway.origin, newest.workspace
@@ -123,20 +125,6 @@ class Body:
         if time.monotonic() - started > STALL:
             raise SendingStopped("the sender stalled before the last bytes")
         self.closing = True
-
-
-def identity_mismatch(runtime: Runtime, workspace: str) -> str | None:
-    """Say in one sentence why this origin and workspace must not be used on this store; None if they may."""
-    known = submissions.identity(runtime.database)
-    if known is None or known == (runtime.gateway.origin, workspace):
-        return None
-    origin, theirs = known
-    if origin != runtime.gateway.origin:
-        return (
-            f"this store's batches are at {origin}, but ANTHROPIC_BASE_URL now says {runtime.gateway.origin}: "
-            "use another BAKEHOUSE_DATA_DIR or database for another origin"
-        )
-    return f"this store's batches are in workspace {theirs}, but the key now in use belongs to {workspace}: use the first workspace's key"
 
 
 def _may_submit(runtime: Runtime) -> bool:

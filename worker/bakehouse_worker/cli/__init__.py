@@ -1,0 +1,42 @@
+"""The command line, `bakehouse ...`. Commands import what they need when they run, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from bakehouse import BakehouseError
+from bakehouse_worker.cli import jobs, looking, roles
+
+app = typer.Typer(
+    name="bakehouse",
+    help="Claude work through the Message Batches API at half the price: nothing lost, nothing paid twice, nothing hidden.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for group in (jobs, looking, roles):
+    group.register(app)
+
+
+def main() -> None:
+    """Run a command. What a person can mend is one sentence and exit code 2; an interrupt is 130."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except BakehouseError as error:
+        sys.stderr.write(f"bakehouse: {error}\n")
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(1) from None
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,92 @@
+"""Commands that look: status, show, check, doctor."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from bakehouse_worker.cli.options import AsJson, DataDir, Job, console, settings, store
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    for command in (status, show, check, doctor):
+        app.command()(command)
+
+
+def status(
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Again every two seconds.")] = False,
+) -> None:
+    """What waits and for what, what is in flight and since when, what failed, what it cost."""
+    from bakehouse_worker import status as telling
+
+    runtime, screen = store(data_dir), console()
+    while True:
+        snapshot = telling.take(runtime)
+        if as_json:
+            print(telling.as_json(snapshot))
+        else:
+            if watch:
+                screen.clear()
+            for line in telling.told(snapshot):
+                screen.print(line, highlight=False, soft_wrap=True, markup=False)
+        if not watch:
+            return
+        time.sleep(2.0)
+
+
+def show(
+    custom_id: Annotated[str, typer.Argument(help="The caller's custom_id.")],
+    job: Job = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Everything about one record: where it stands, every sending and what came of it."""
+    from bakehouse import ConfigurationError
+    from bakehouse_worker import showing
+    from bakehouse_worker.store import reading
+
+    runtime = store(data_dir)
+    found = reading.history(runtime.database, custom_id, job)
+    refused = reading.rejections_of(runtime.database, custom_id)
+    if not found and not refused:
+        where = f" in job {job}" if job else ""
+        raise ConfigurationError(f"no record {custom_id!r} is known{where}; if it was enqueued just now, it may stand in the inbox")
+    if as_json:
+        print(showing.as_json(found, refused))
+        return
+    for line in showing.told(found, refused, runtime.database.now()):
+        console().print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def check(
+    data_dir: DataDir = None,
+    batch: Annotated[bool, typer.Option(help="Also send one tiny batch (a fraction of a cent) and cancel it.")] = False,
+) -> None:
+    """Whether key, origin and workspace work; with --batch, whether a batch is taken."""
+    from bakehouse_worker import preflight
+
+    settings(data_dir)
+    found = preflight.ask()
+    console().print(f"origin     {found.origin}\nworkspace  {found.workspace or 'not named'}\nkey        accepted", highlight=False)
+    if batch:
+        console().print(f"batch      {preflight.try_a_batch()} taken, and canceled", highlight=False)
+
+
+def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Check that every receipt is in exactly one place and that the books agree. Exit code 0: healthy, 1: not."""
+    from bakehouse_worker import doctor as checking
+
+    runtime = store(data_dir)
+    findings = checking.examine(runtime)
+    if as_json:
+        print(checking.as_json(findings))
+    else:
+        for finding in findings:
+            mark = "ok  " if finding.ok else "BAD "
+            console().print(f"{mark} {finding.check}: {finding.told}", highlight=False, soft_wrap=True, markup=False)
+    raise SystemExit(0 if all(finding.ok for finding in findings) else 1)

@@ -1,0 +1,221 @@
+"""The main job for a person: a file of requests in, a file of answers out, on one machine, however often it is interrupted.
+
+check the file -> ask the API who we are -> enqueue what is not known yet -> work until every record has its end -> export -> stop
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+
+from bakehouse import Client, ConfigurationError, InboxFull
+from bakehouse.contract import Record
+from bakehouse_worker import export, schema
+from bakehouse_worker.local import emulated, jobfile
+from bakehouse_worker.local.jobfile import Scan
+from bakehouse_worker.local.locks import FileLock
+from bakehouse_worker.local.progress import ProgressView, look
+from bakehouse_worker.local.stack import Stack, prepare_home
+from bakehouse_worker.local.summary import summarise, told
+from bakehouse_worker.preflight import Identity, check_identity
+from bakehouse_worker.settings import Settings
+from bakehouse_worker.store import reading, records, schema_stamp, submissions
+from bakehouse_worker.store.database import Database, open_database
+
+#: Seconds between two looks at the job.
+LOOK = 0.25
+#: The inbox is kept below this many bytes while a file is enqueued, so that memory does not grow with the file.
+INBOX_BYTES = 32_000_000
+#: Bad lines that are told one by one.
+TOLD = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a person asked for on the command line."""
+
+    source: Path
+    output: Path
+    job: str
+    limit: int | None = None
+    retry_failed: bool = False
+    update: bool = False
+    skip_bad: bool = False
+    emulator: bool = False
+    emulator_script: Path | None = None
+
+
+def run(options: Options, settings: Settings, console: Console) -> int:
+    """Run a file to its end; returns the exit code: 0 all succeeded, 1 some failed. Raises ConfigurationError for code 2."""
+    started = time.monotonic()
+    home = prepare_home(settings.data_dir)
+    lock = FileLock(home / "jobs" / f"{blake2b(options.job.encode(), digest_size=8).hexdigest()}.lock")
+    if not lock.take():
+        raise ConfigurationError(f"another `bakehouse run` is working on job {options.job}; wait for it, or name another with --job")
+    with lock:
+        export.check_writable(options.output)
+        database = open_database(settings.database_url, home / settings.sqlite_path.name)
+        asking = None if options.emulator else _ask_who_we_are()
+        found = _scan(options, database, console)
+        if asking is not None:
+            check_identity(_known_identity(database), _answer(asking))
+        if _anything_to_do(options, database, found):
+            _work(options, settings, found, console)
+        failed = _export(options, database, found)
+        for line in told(summarise(database, options.job), time.monotonic() - started, options.output):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
+        database.close()
+        return 1 if failed else 0
+
+
+def _ask_who_we_are() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "bakehouse_worker.preflight"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+
+
+def _answer(asking: subprocess.Popen[bytes]) -> Identity:
+    output, _ = asking.communicate()
+    try:
+        answer = orjson.loads(output)
+    except orjson.JSONDecodeError:
+        raise ConfigurationError("the API could not be asked who we are; `bakehouse check` tells more") from None
+    if "error" in answer:
+        raise ConfigurationError(answer["error"])
+    return Identity(answer["origin"], answer["workspace"])
+
+
+def _scan(options: Options, database: Database, console: Console) -> Scan:
+    """Read the file whole; refuse it, with nothing enqueued, unless every line can be sent or may be left out."""
+    exists = _has_schema(database)
+
+    def known(custom_ids: Sequence[str]) -> dict[str, str]:
+        return records.known_digests(database, options.job, custom_ids) if exists else {}
+
+    found = jobfile.scan(options.source, options.job, limit=options.limit, known=known)
+    if found.bad:
+        for line in found.bad[:TOLD]:
+            console.print(f"{options.source}:{line.number}: {line.reason}", soft_wrap=True, highlight=False, markup=False)
+        rest = len(found.bad) - TOLD
+        if rest > 0:
+            console.print(f"... and {rest:,} more bad lines", highlight=False)
+        if not options.skip_bad:
+            raise ConfigurationError(f"{len(found.bad):,} of the lines cannot be sent, so nothing was; mend them, or leave them out with --skip-bad")
+        console.print(f"left out: {len(found.bad):,} bad lines", highlight=False)
+    if not found.total:
+        raise ConfigurationError(f"{options.source} has no lines to send")
+    if found.changed and not options.update:
+        number, custom_id = found.changed[0]
+        raise ConfigurationError(
+            f"{options.source}:{number}: custom_id {custom_id!r} is known with another body"
+            + (f" (and {len(found.changed) - 1:,} more)" if len(found.changed) > 1 else "")
+            + "; send the new bodies with --update, or use another --job"
+        )
+    return found
+
+
+def _has_schema(database: Database) -> bool:
+    path = database.engine.url.database if database.sqlite else None
+    return (path is None or Path(path).exists()) and schema_stamp.read(database) == schema.HEAD
+
+
+def _known_identity(database: Database) -> tuple[str, str] | None:
+    return submissions.identity(database) if _has_schema(database) else None
+
+
+def _anything_to_do(options: Options, database: Database, found: Scan) -> bool:
+    """Tell whether servers are needed at all: a finished job run again only writes its output."""
+    if found.new or found.changed or not _has_schema(database):
+        return True
+    jobs = reading.jobs(database, options.job)
+    unfinished = not jobs or jobs[0].ended < jobs[0].known
+    return unfinished or (options.retry_failed and bool(jobs[0].states.get("failed")))
+
+
+def _work(options: Options, settings: Settings, found: Scan, console: Console) -> None:
+    extra = (lambda home: emulated.child(home, options.emulator_script)) if options.emulator else None
+    try:
+        with Stack(settings, extra=extra) as stack, ProgressView(console) as view:
+            _enqueue(options, found, stack)
+            if options.retry_failed:
+                records.requeue_failed(stack.runtime.database, options.job)
+            _wait(options, found, stack, view)
+    except KeyboardInterrupt:
+        console.print(
+            "stopped. What is at the API goes on there; the same command again goes on here, and sends nothing twice",
+            soft_wrap=True,
+            highlight=False,
+        )
+        raise
+
+
+def _enqueue(options: Options, found: Scan, stack: Stack) -> None:
+    """Enqueue what the store does not know yet, keeping the inbox small, and say how many records the job has."""
+    database = stack.runtime.database
+    if not (found.new or found.changed):
+        return
+    jobs = reading.jobs(database, options.job)
+    expected = (jobs[0].known if jobs else 0) + found.new
+    client = Client(stack.runtime.settings.redis_url, prefix=stack.runtime.settings.redis_prefix, max_inbox_bytes=INBOX_BYTES)
+    for span in _spans(jobfile.lines(found, options.job, limit=options.limit, replace=options.update)):
+        known = records.known_digests(database, options.job, [record.custom_id for record in span])
+        unsent = [record for record in span if known.get(record.custom_id) != record.digest]
+        while unsent:
+            try:
+                client.append(unsent)
+                break
+            except InboxFull as full:
+                unsent = unsent[full.accepted :]
+                stack.tend()
+                time.sleep(LOOK / 5)
+    client.close(options.job, expected=expected)
+
+
+def _spans(items: Iterable[Record]) -> Iterator[list[Record]]:
+    remaining = iter(items)
+    while span := list(islice(remaining, jobfile.SPAN)):
+        yield span
+
+
+def _wait(options: Options, found: Scan, stack: Stack, view: ProgressView) -> None:
+    """Tend the stack until every record of the job has its end."""
+    database = stack.runtime.database
+    changing = {custom_id for _, custom_id in found.changed}
+    old = records.known_digests(database, options.job, sorted(changing)) if changing else {}
+    while True:
+        stack.tend()
+        inbox = int(stack.runtime.redis.xlen(stack.runtime.keys.inbox))
+        moment = look(database, options.job, found.total, inbox)
+        if moment is not None:
+            view.show(moment)
+            if changing and not inbox:
+                changing -= _changed(options, database, old)
+            arrived = moment.job.expected is not None and moment.job.known >= moment.job.expected
+            if arrived and moment.job.ended >= moment.job.known and not changing:
+                return
+        time.sleep(LOOK)
+
+
+def _changed(options: Options, database: Database, old: dict[str, str]) -> set[str]:
+    """Return the custom_ids whose new body was taken, or refused with a reason."""
+    now = records.known_digests(database, options.job, sorted(old))
+    refused = {custom_id for custom_id, _ in reading.rejections(database, options.job, limit=10_000)}
+    return {custom_id for custom_id, digest in now.items() if digest != old[custom_id]} | (refused & old.keys())
+
+
+def _export(options: Options, database: Database, found: Scan) -> int:
+    """Write the output in input order; returns how many lines did not succeed."""
+    job = reading.jobs(database, options.job)[0]
+    failed = 0
+    with export.whole_file(options.output) as file:
+        for line, succeeded in export.in_order(database, job.id, options.job, jobfile.custom_ids(found, limit=options.limit)):
+            failed += not succeeded
+            file.write(line)
+    return failed

@@ -1,0 +1,31 @@
+"""Children that outlive no one: on Linux the kernel ends them when their parent dies, however it dies."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+_PR_SET_PDEATHSIG = 1
+
+
+def to_parent(number: int = signal.SIGKILL) -> Callable[[], None] | None:
+    """Return what a child calls between fork and exec so that it dies with its parent; None where there is no such call."""
+    if not sys.platform.startswith("linux"):
+        return None
+    libc, parent = ctypes.CDLL(None, use_errno=True), os.getpid()
+
+    def tie() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return tie
+
+
+def tie_pool_child() -> None:
+    """Tie a forked pool process to the worker that forked it."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -1,0 +1,74 @@
+"""Asks the API who we are, in a process of its own, so that the command that waits for it need not import the SDK.
+
+`python -m bakehouse_worker.preflight` prints one JSON object: {"origin", "workspace"}, or {"error": one sentence}.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+import orjson
+
+from bakehouse import BakehouseError, ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose batches these are: the API's origin, and the workspace that the key belongs to."""
+
+    origin: str
+    workspace: str
+
+
+def ask() -> Identity:
+    """Make one cheap call. Raises ConfigurationError, one sentence, for a wrong key or an origin that does not answer."""
+    from bakehouse_worker.errors import Refused, Unanswered
+    from bakehouse_worker.gateway import Gateway
+
+    gateway = Gateway(answer_timeout=10.0)
+    try:
+        return Identity(gateway.origin, gateway.newest().workspace)
+    except Refused as error:
+        if error.status in (401, 403):
+            raise ConfigurationError(f"{gateway.origin} refuses the key in ANTHROPIC_API_KEY ({error.message})") from None
+        if error.status == 404:
+            raise ConfigurationError(f"{gateway.origin} has no Message Batches API (404); check ANTHROPIC_BASE_URL") from None
+        raise ConfigurationError(f"{gateway.origin} refuses to list batches: {error}") from None
+    except Unanswered as error:
+        raise ConfigurationError(f"{gateway.origin} does not answer ({error}); check ANTHROPIC_BASE_URL and the network") from None
+    finally:
+        gateway.close()
+
+
+def check_identity(known: tuple[str, str] | None, now: Identity) -> None:
+    """Raise ConfigurationError if a store's batches belong to another origin or workspace than the present one."""
+    if reason := mismatch(known, now):
+        raise ConfigurationError(reason)
+
+
+def mismatch(known: tuple[str, str] | None, now: Identity) -> str | None:
+    """Say in one sentence why this origin and workspace must not be used on a store; None if they may."""
+    if known is None or known == (now.origin, now.workspace):
+        return None
+    origin, workspace = known
+    if origin != now.origin:
+        return (
+            f"this store's batches are at {origin}, but ANTHROPIC_BASE_URL now says {now.origin}: "
+            "use another BAKEHOUSE_DATA_DIR or database for another origin"
+        )
+    return f"this store's batches are in workspace {workspace}, but the key now in use belongs to {now.workspace}: use a key of the first"
+
+
+def main() -> None:
+    """Print the identity, or why there is none."""
+    try:
+        found = ask()
+        answer = {"origin": found.origin, "workspace": found.workspace}
+    except BakehouseError as error:
+        answer = {"error": str(error)}
+    sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
+
+
+if __name__ == "__main__":
+    main()
