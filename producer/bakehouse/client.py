@@ -42,7 +42,11 @@ class Client:
         prefix: str | None = None,
         max_inbox_bytes: int | None = None,
     ) -> None:
-        limit = max_inbox_bytes if max_inbox_bytes is not None else _whole_number("BAKEHOUSE_MAX_INBOX_BYTES", DEFAULT_MAX_INBOX_BYTES)
+        limit = (
+            max_inbox_bytes
+            if max_inbox_bytes is not None
+            else _whole_number("BAKEHOUSE_MAX_INBOX_BYTES", DEFAULT_MAX_INBOX_BYTES)
+        )
         keys = Keys(prefix or os.environ.get("BAKEHOUSE_REDIS_PREFIX") or "bakehouse")
         self._inbox = Inbox(connect(locate(redis_url, data_dir)), keys, limit)
 
@@ -151,7 +155,9 @@ def _built(records: Iterable[Mapping[str, Any]], job: str) -> Iterator[Record]:
     for position, fields in enumerate(records):
         unknown = fields.keys() - _FIELDS
         if unknown or "params" not in fields:
-            raise InvalidRecord(f"records.{position}", f"unknown field {min(unknown)!r}" if unknown else "params is missing")
+            raise InvalidRecord(
+                f"records.{position}", f"unknown field {min(unknown)!r}" if unknown else "params is missing"
+            )
         try:
             yield build(**{"job": job, **fields})
         except InvalidRecord as error:

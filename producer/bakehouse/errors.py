@@ -1,10 +1,10 @@
 """What `enqueue_record()` may raise. Every message says what is wrong, with which value, and what to do.
 
-    BakehouseError
-    ├── InvalidRecord          the record would be refused hours later; `.field` names where
-    ├── InboxFull              back-pressure: the inbox stands above its high-water mark
-    ├── InboxUnavailable       Redis is down, out of memory, or not configured
-    └── ConfigurationError     a setting of the producer is missing or wrong
+BakehouseError
+├── InvalidRecord          the record would be refused hours later; `.field` names where
+├── InboxFull              back-pressure: the inbox stands above its high-water mark
+├── InboxUnavailable       Redis is down, out of memory, or not configured
+└── ConfigurationError     a setting of the producer is missing or wrong
 """
 
 

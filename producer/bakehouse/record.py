@@ -94,6 +94,10 @@ def check_params(params: Mapping[str, Any], api_version: str = DEFAULT_API_VERSI
         raise InvalidRecord("params.max_tokens", f"must be a whole number of at least 1, not {max_tokens!r}")
     if not isinstance(messages, Sequence) or isinstance(messages, str | bytes) or not messages:
         raise InvalidRecord("params.messages", "must be a list with at least one message")
+    _check_refused(params, api_version)
+
+
+def _check_refused(params: Mapping[str, Any], api_version: str) -> None:
     if params.get("stream"):
         raise InvalidRecord("params.stream", "a batch cannot stream; leave it out")
     for name, reason in REFUSED_IN_A_BATCH.items():
@@ -102,7 +106,9 @@ def check_params(params: Mapping[str, Any], api_version: str = DEFAULT_API_VERSI
     if api_version not in SAMPLING_API_VERSIONS:
         for name in SAMPLING:
             if name in params:
-                raise InvalidRecord(f"params.{name}", f"API version {api_version} refuses sampling parameters; leave it out")
+                raise InvalidRecord(
+                    f"params.{name}", f"API version {api_version} refuses sampling parameters; leave it out"
+                )
 
 
 def serialise(params: Mapping[str, Any]) -> tuple[bytes, dict[str, tuple[int, int]]]:

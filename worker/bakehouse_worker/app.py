@@ -56,7 +56,9 @@ def configure(application: Celery) -> None:
     from bakehouse_worker.runtime import current
 
     settings = current().settings
-    application.conf.update(_rim(broker_url(locate(settings.redis_url, settings.data_dir)), settings.redis_prefix, settings.tick))
+    application.conf.update(
+        _rim(broker_url(locate(settings.redis_url, settings.data_dir)), settings.redis_prefix, settings.tick)
+    )
     application.conf.beat_schedule_filename = str(settings.data_dir / "beat-schedule")
     application.conf.imports = settings.imports
 

@@ -145,7 +145,9 @@ def _account(runtime: Runtime, batch: OpenBatch, tally: _Tally) -> str:
     if stored < batch.requests:
         if stored + tally.unknown < batch.requests or tally.lines < batch.requests:
             return _again(runtime, batch.id, f"{stored:,} of {batch.requests:,} results came; reading again")
-        _account_for_missing(runtime, batch.id, retry.MISSING, "api_error", "the API returned no result for this request")
+        _account_for_missing(
+            runtime, batch.id, retry.MISSING, "api_error", "the API returned no result for this request"
+        )
     if tally.unknown:
         log.warning("unknown ids set aside", batch=batch.id, lines=tally.unknown)
     batches.collected(database, batch.id, runtime.owner)
@@ -155,7 +157,11 @@ def _account(runtime: Runtime, batch: OpenBatch, tally: _Tally) -> str:
 
 def _gone(runtime: Runtime, batch_id: int) -> str:
     _account_for_missing(
-        runtime, batch_id, retry.GONE, "results_gone", "the API no longer has this batch's results (deleted, or older than 29 days)"
+        runtime,
+        batch_id,
+        retry.GONE,
+        "results_gone",
+        "the API no longer has this batch's results (deleted, or older than 29 days)",
     )
     batches.collected(runtime.database, batch_id, runtime.owner)
     log.error("results gone", batch=batch_id)
@@ -165,7 +171,10 @@ def _gone(runtime: Runtime, batch_id: int) -> str:
 def _account_for_missing(runtime: Runtime, batch_id: int, kind: str, error_type: str, error: str) -> None:
     while missing := results.unanswered(runtime.database, batch_id, SPAN):
         now = runtime.database.now()
-        rows = [results.own_row(record_id, attempt, batch_id, kind, error_type, error, now) for record_id, attempt in missing]
+        rows = [
+            results.own_row(record_id, attempt, batch_id, kind, error_type, error, now)
+            for record_id, attempt in missing
+        ]
         results.add(runtime.database, rows)
 
 

@@ -40,7 +40,9 @@ def _counters(runtime: Runtime) -> Finding:
     if not wrong:
         return Finding("counters", True, "equal the rows")
     job, state, counted, rows = wrong[0]
-    return Finding("counters", False, f"job {job} counts {counted:,} {state} and has {rows:,} (and {len(wrong) - 1} more such)")
+    return Finding(
+        "counters", False, f"job {job} counts {counted:,} {state} and has {rows:,} (and {len(wrong) - 1} more such)"
+    )
 
 
 def _members(runtime: Runtime) -> Finding:
@@ -48,14 +50,20 @@ def _members(runtime: Runtime) -> Finding:
     if not wrong:
         return Finding("batches", True, "have the members they say")
     batch, says, has = wrong[0]
-    return Finding("batches", False, f"batch {batch} says {says:,} requests and accounts for {has:,} (and {len(wrong) - 1} more such)")
+    return Finding(
+        "batches",
+        False,
+        f"batch {batch} says {says:,} requests and accounts for {has:,} (and {len(wrong) - 1} more such)",
+    )
 
 
 def _leases(runtime: Runtime) -> Finding:
     late = auditing.late_leases(runtime.database, 3 * runtime.settings.lease)
     if not late:
         return Finding("leases", True, "are in time")
-    return Finding("leases", False, f"batch {late[0]} is held past its lease (and {len(late) - 1} more); do workers and beat run?")
+    return Finding(
+        "leases", False, f"batch {late[0]} is held past its lease (and {len(late) - 1} more); do workers and beat run?"
+    )
 
 
 def _without_body(runtime: Runtime) -> Finding:
@@ -70,7 +78,11 @@ def _sqlite(runtime: Runtime) -> Finding:
     if version is None:
         return Finding("database", True, "is a server")
     fixed = sqlite_is_fixed(tuple(int(part) for part in version.split(".")))
-    return Finding("database", fixed, f"SQLite {version}" + ("" if fixed else " can lose committed pages; pip install 'pysqlite3>=0.6.1'"))
+    return Finding(
+        "database",
+        fixed,
+        f"SQLite {version}" + ("" if fixed else " can lose committed pages; pip install 'pysqlite3>=0.6.1'"),
+    )
 
 
 def _redis(runtime: Runtime) -> list[Finding]:
@@ -84,8 +96,16 @@ def _redis(runtime: Runtime) -> list[Finding]:
     fsync = durable.get("appendfsync") if durable.get("appendonly") == "yes" else "never"
     loss = {"always": "nothing", "everysec": "about a second of receipts", "no": "what the kernel had not written"}
     return [
-        Finding("redis policy", policy == "noeviction", f"maxmemory-policy is {policy}" + ("" if policy == "noeviction" else "; set noeviction")),
-        Finding("redis durability", True, f"a power cut loses {loss.get(str(fsync), 'everything in the inbox')} (fsync {fsync})"),
+        Finding(
+            "redis policy",
+            policy == "noeviction",
+            f"maxmemory-policy is {policy}" + ("" if policy == "noeviction" else "; set noeviction"),
+        ),
+        Finding(
+            "redis durability",
+            True,
+            f"a power cut loses {loss.get(str(fsync), 'everything in the inbox')} (fsync {fsync})",
+        ),
         Finding("inbox", entries > 0 or held == 0, f"{entries:,} entries, {held:,} bytes"),
     ]
 

@@ -1,11 +1,11 @@
 """What can go wrong between the workers and the world. The producer's errors (`bakehouse.errors`) serve here too.
 
-    GatewayError
-    ├── Refused        the API gave a definite answer: no. Nothing was created
-    ├── Unanswered     connection lost, time out or 5xx: nobody knows whether it was done
-    └── Truncated      a stream of results broke before its end
+GatewayError
+├── Refused        the API gave a definite answer: no. Nothing was created
+├── Unanswered     connection lost, time out or 5xx: nobody knows whether it was done
+└── Truncated      a stream of results broke before its end
 
-    SendingStopped     raised inside a body that must not be completed: the lease was lost or the sender stalled
+SendingStopped     raised inside a body that must not be completed: the lease was lost or the sender stalled
 """
 
 

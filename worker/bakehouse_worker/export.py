@@ -39,7 +39,11 @@ def line(ending: Ending) -> bytes:
     """Return a record's output line. The result is the API's own object, under the caller's custom_id."""
     result = orjson.loads(ending.line).get("result") if ending.line else None
     if result is None:
-        what = "its content is past its retention" if ending.state in reading.TERMINAL else f"has not ended (it is {ending.state})"
+        what = (
+            "its content is past its retention"
+            if ending.state in reading.TERMINAL
+            else f"has not ended (it is {ending.state})"
+        )
         result = _error("unavailable", what)
     return orjson.dumps({"custom_id": ending.custom_id, "result": result, "attempts": ending.sendings}) + b"\n"
 

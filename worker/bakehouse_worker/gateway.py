@@ -28,6 +28,7 @@ from bakehouse_worker.errors import Refused, SendingStopped, Truncated, Unanswer
 BATCHES = "/v1/messages/batches"
 _READ_TIMEOUT = 60.0
 _CONNECT_TIMEOUT = 10.0
+SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray]
 #: TCP_USER_TIMEOUT on Linux, in milliseconds: unacknowledged bytes older than this end the connection.
 _USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
 
@@ -73,7 +74,9 @@ class Gateway:
         self.origin = configured_origin()
         key, token = _variable("ANTHROPIC_API_KEY"), _variable("ANTHROPIC_AUTH_TOKEN")
         if not (key or token):
-            raise ConfigurationError("ANTHROPIC_API_KEY is not set; set it, or use --emulator to try Bakehouse without a key")
+            raise ConfigurationError(
+                "ANTHROPIC_API_KEY is not set; set it, or use --emulator to try Bakehouse without a key"
+            )
         reading = httpx2.Timeout(_READ_TIMEOUT, connect=_CONNECT_TIMEOUT)
         answering = httpx2.Timeout(_READ_TIMEOUT, connect=_CONNECT_TIMEOUT, read=answer_timeout)
         self._reader = _client(self.origin, key, token, reading, [])
@@ -117,6 +120,14 @@ class Gateway:
             return _remote(_object(response.content))
         except (KeyError, TypeError, ValueError):
             raise Unanswered("the answer to the create is not a batch") from None
+
+    def cancel(self, remote_id: str) -> Remote:
+        """Ask the API to cancel a batch; requests that run already may still complete, and are billed."""
+        with _translated():
+            response = self._reader.post(
+                f"{BATCHES}/{remote_id}/cancel", cast_to=httpx2.Response, options={"timeout": self._reader.timeout}
+            )
+        return _remote(_object(response.content))
 
     @contextmanager
     def results(self, remote_id: str) -> Iterator[Iterator[bytes]]:
@@ -184,15 +195,14 @@ def _translated() -> Iterator[None]:
 
 def _refusal(error: anthropic.APIStatusError) -> Refused | Unanswered:
     status = error.status_code
-    body = error.body if isinstance(error.body, dict) else {}
-    inner = body.get("error") if isinstance(body.get("error"), dict) else {}
+    inner = _inner(error.body, "error")
     error_type = str(inner.get("type") or {413: "request_too_large"}.get(status, "api_error"))
     message = str(inner.get("message") or f"HTTP {status} without a readable error")
     if status < 400:
         message = "the API's origin answers with a redirect; check ANTHROPIC_BASE_URL"
     if status >= 500 or status == 408:
         return Unanswered(f"HTTP {status} {error_type}")
-    details = inner.get("details") if isinstance(inner.get("details"), dict) else {}
+    details = _inner(inner, "details")
     return Refused(
         status,
         error_type,
@@ -200,6 +210,12 @@ def _refusal(error: anthropic.APIStatusError) -> Refused | Unanswered:
         retry_after=_seconds(error.response.headers.get("retry-after")),
         code=details.get("error_code"),
     )
+
+
+def _inner(body: object, name: str) -> dict[str, Any]:
+    """Return the object under a name, or an empty one: error bodies may be of any shape."""
+    found = body.get(name) if isinstance(body, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _reason(error: anthropic.APIConnectionError) -> str:
@@ -243,9 +259,9 @@ def _when(text: str | None) -> float | None:
     return datetime.fromisoformat(text).timestamp() if text else None
 
 
-def _fenced_socket() -> list[tuple[int, int, int | bytes]]:
+def _fenced_socket() -> list[SocketOption]:
     """Return socket options that keep a dead sender's kernel from delivering what the sender no longer stands for."""
-    options: list[tuple[int, int, int | bytes]] = [
+    options: list[SocketOption] = [
         (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
         (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)),
     ]
@@ -255,14 +271,22 @@ def _fenced_socket() -> list[tuple[int, int, int | bytes]]:
 
 
 def _client(
-    origin: str, key: str | None, token: str | None, timeout: httpx2.Timeout, options: list[tuple[int, int, int | bytes]]
+    origin: str,
+    key: str | None,
+    token: str | None,
+    timeout: httpx2.Timeout,
+    options: list[SocketOption],
 ) -> anthropic.Anthropic:
-    transport = httpx2.HTTPTransport(socket_options=options, limits=httpx2.Limits(max_connections=16, keepalive_expiry=5.0))
+    transport = httpx2.HTTPTransport(
+        socket_options=options, limits=httpx2.Limits(max_connections=16, keepalive_expiry=5.0)
+    )
     return anthropic.Anthropic(
         api_key=key,
         auth_token=None if key else token,
         base_url=origin,
         max_retries=0,
         timeout=timeout,
-        http_client=anthropic.DefaultHttpxClient(base_url=origin, transport=transport, timeout=timeout, follow_redirects=False),
+        http_client=anthropic.DefaultHttpxClient(
+            base_url=origin, transport=transport, timeout=timeout, follow_redirects=False
+        ),
     )

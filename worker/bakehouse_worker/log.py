@@ -8,6 +8,9 @@ from typing import Any
 
 import structlog
 
+#: Loggers that say one line per message or request at INFO; ours say one per transition.
+CHATTY = ("celery.app.trace", "celery.worker.strategy", "celery.beat", "httpx2", "httpcore2", "kombu")
+
 
 def configure(level: str = "INFO") -> None:
     """Set up logging of this process, the standard library's included."""
@@ -31,6 +34,8 @@ def configure(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -36,7 +36,8 @@ def poll(runtime: Runtime) -> list[int]:
     ended = []
     for batch in opened:
         remote = found.get(batch.remote_id)
-        if (remote is None or remote.status == "ended") and batches.ended(runtime.database, batch.id, remote and remote.ended_at):
+        ended_at = remote.ended_at if remote else None
+        if (remote is None or remote.status == "ended") and batches.ended(runtime.database, batch.id, ended_at):
             ended.append(batch.id)
             log.info("ended", batch=batch.id, remote=batch.remote_id, known=remote is not None)
     waiting = [batch for batch in opened if batch.id not in ended]

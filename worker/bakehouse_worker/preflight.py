@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import orjson
 
 from bakehouse import BakehouseError, ConfigurationError
+from bakehouse.contract import DEFAULT_API_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,36 @@ def ask() -> Identity:
         return Identity(gateway.origin, gateway.newest().workspace)
     except Refused as error:
         if error.status in (401, 403):
-            raise ConfigurationError(f"{gateway.origin} refuses the key in ANTHROPIC_API_KEY ({error.message})") from None
+            raise ConfigurationError(
+                f"{gateway.origin} refuses the key in ANTHROPIC_API_KEY ({error.message})"
+            ) from None
         if error.status == 404:
-            raise ConfigurationError(f"{gateway.origin} has no Message Batches API (404); check ANTHROPIC_BASE_URL") from None
+            raise ConfigurationError(
+                f"{gateway.origin} has no Message Batches API (404); check ANTHROPIC_BASE_URL"
+            ) from None
         raise ConfigurationError(f"{gateway.origin} refuses to list batches: {error}") from None
     except Unanswered as error:
-        raise ConfigurationError(f"{gateway.origin} does not answer ({error}); check ANTHROPIC_BASE_URL and the network") from None
+        raise ConfigurationError(
+            f"{gateway.origin} does not answer ({error}); check ANTHROPIC_BASE_URL and the network"
+        ) from None
+    finally:
+        gateway.close()
+
+
+def try_a_batch() -> str:
+    """Create a batch of one tiny request, and cancel it; returns its id. Costs a fraction of a cent if it ran all the same."""
+    from bakehouse_worker.errors import GatewayError
+    from bakehouse_worker.gateway import Gateway
+
+    gateway = Gateway(answer_timeout=30.0)
+    request = {"model": "claude-haiku-5-5", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]}
+    body = orjson.dumps({"requests": [{"custom_id": "bakehouse-check", "params": request}]})
+    try:
+        remote = gateway.create(iter([body]), len(body), (), DEFAULT_API_VERSION)
+        gateway.cancel(remote.id)
+        return remote.id
+    except GatewayError as error:
+        raise ConfigurationError(f"{gateway.origin} did not take a batch: {error}") from None
     finally:
         gateway.close()
 
@@ -57,7 +82,10 @@ def mismatch(known: tuple[str, str] | None, now: Identity) -> str | None:
             f"this store's batches are at {origin}, but ANTHROPIC_BASE_URL now says {now.origin}: "
             "use another BAKEHOUSE_DATA_DIR or database for another origin"
         )
-    return f"this store's batches are in workspace {workspace}, but the key now in use belongs to {now.workspace}: use a key of the first"
+    return (
+        f"this store's batches are in workspace {workspace}, but the key now in use belongs to {now.workspace}: "
+        "use a key of the first workspace"
+    )
 
 
 def main() -> None:

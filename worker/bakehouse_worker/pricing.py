@@ -94,7 +94,8 @@ def _rates(model: str, band: int, processing: str) -> _Rates | None:
             "input": plain / prompt,
             "output": (price(input_tokens=prompt, output_tokens=more) - plain) / more,
             "write_5m": (price(input_tokens=cached, cache_write_tokens=more) - plain) / more,
-            "write_1h": (price(input_tokens=cached, cache_write_tokens=more, cache_write_1h_tokens=more) - plain) / more,
+            "write_1h": (price(input_tokens=cached, cache_write_tokens=more, cache_write_1h_tokens=more) - plain)
+            / more,
             "read": (price(input_tokens=cached, cache_read_tokens=more) - plain) / more,
         }
     except LookupError:

@@ -44,7 +44,9 @@ def rescue(runtime: Runtime) -> int:
     if uploads or closings:
         log.warning("leases expired", uploads=uploads, closings=closings)
     doubts = submissions.in_doubt(runtime.database)
-    if not doubts or not holds.claim_turn(runtime.database, "doubts_at", min(LOOK_EVERY, runtime.settings.poll_interval)):
+    if not doubts or not holds.claim_turn(
+        runtime.database, "doubts_at", min(LOOK_EVERY, runtime.settings.poll_interval)
+    ):
         return 0
     try:
         listing = _list(runtime, doubts)
@@ -91,7 +93,12 @@ def _list(runtime: Runtime, doubts: Sequence[Doubt]) -> Listing:
         page = runtime.gateway.page(after_id=after)
         found += page.batches
         anchors -= {remote.id for remote in page.batches}
-        if not page.has_more or not page.batches or (not anchors) or page.batches[-1].created_at < earliest - CLOCK_SKEW:
+        if (
+            not page.has_more
+            or not page.batches
+            or (not anchors)
+            or page.batches[-1].created_at < earliest - CLOCK_SKEW
+        ):
             return Listing(tuple(found), runtime.gateway.origin, page.workspace)
         after = page.batches[-1].id
 

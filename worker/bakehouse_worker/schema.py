@@ -22,7 +22,9 @@ def ensure(database: Database, *, auto_migrate: bool) -> bool:
         return False
     if not auto_migrate:
         state = f"is at {found}" if found else "has no schema"
-        raise ConfigurationError(f"the database {state} and this release needs {HEAD}: run `bakehouse migrate` (BAKEHOUSE_AUTO_MIGRATE is off)")
+        raise ConfigurationError(
+            f"the database {state} and this release needs {HEAD}: run `bakehouse migrate` (BAKEHOUSE_AUTO_MIGRATE is off)"
+        )
     migrate(database)
     return True
 

@@ -25,37 +25,66 @@ Count = Annotated[int, Field(ge=1)]
 class Settings(BaseSettings):
     """One installation's settings. Seconds may be fractions. The field's description is its line in the docs."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
-    data_dir: Path = Field(Path(".bakehouse"), description="embedded server, SQLite store, logs and locks live here (mode 0700)")
+    data_dir: Path = Field(
+        Path(".bakehouse"), description="embedded server, SQLite store, logs and locks live here (mode 0700)"
+    )
     redis_url: str = Field("", description="a Redis of your own; empty: an embedded server in DATA_DIR")
     redis_prefix: str = Field("bakehouse", description="starts every key in Redis, so that installations can share one")
     database_url: str = Field("", description="postgresql://...; empty: SQLite in DATA_DIR")
-    auto_migrate: bool = Field(True, description="bring the schema up to date at start; false: `bakehouse migrate` does it")
-    imports: Annotated[tuple[str, ...], NoDecode] = Field((), description="modules that deliver workers import at start, by commas")
+    auto_migrate: bool = Field(
+        True, description="bring the schema up to date at start; false: `bakehouse migrate` does it"
+    )
+    imports: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="modules that deliver workers import at start, by commas"
+    )
 
     tick: Seconds = Field(1.0, description="seconds between two looks of beat for due work")
-    linger: float = Field(60.0, ge=0, description="seconds the oldest record waits for company before a part-filled batch leaves")
-    poll_interval: Seconds = Field(30.0, description="seconds between two questions about batches in progress; grows as they age")
-    lease: Seconds = Field(60.0, description="seconds without renewal after which another worker takes over work in hand")
+    linger: float = Field(
+        60.0, ge=0, description="seconds the oldest record waits for company before a part-filled batch leaves"
+    )
+    poll_interval: Seconds = Field(
+        30.0, description="seconds between two questions about batches in progress; grows as they age"
+    )
+    lease: Seconds = Field(
+        60.0, description="seconds without renewal after which another worker takes over work in hand"
+    )
 
-    max_batch_requests: int = Field(10_000, ge=1, le=100_000, description="requests in one batch; the API takes 100,000")
-    max_batch_bytes: int = Field(200_000_000, ge=1_000, le=256_000_000, description="bytes of one create's body; the API takes 256 MB")
-    max_queued_requests: Count = Field(200_000, description="requests at Anthropic at one time; your tier's queue limit")
+    max_batch_requests: int = Field(
+        10_000, ge=1, le=100_000, description="requests in one batch; the API takes 100,000"
+    )
+    max_batch_bytes: int = Field(
+        200_000_000, ge=1_000, le=256_000_000, description="bytes of one create's body; the API takes 256 MB"
+    )
+    max_queued_requests: Count = Field(
+        200_000, description="requests at Anthropic at one time; your tier's queue limit"
+    )
     max_inbox_bytes: Count = Field(256_000_000, description="bytes in the inbox above which enqueueing is refused")
 
     max_attempts: Count = Field(5, description="failed attempts after which a record is failed")
     max_expired: Count = Field(3, description="expiries after which a record is failed")
-    retry_base: Seconds = Field(30.0, description="seconds; backoff is uniform(0, min(RETRY_CAP, RETRY_BASE * 2^failures))")
+    retry_base: Seconds = Field(
+        30.0, description="seconds; backoff is uniform(0, min(RETRY_CAP, RETRY_BASE * 2^failures))"
+    )
     retry_cap: Seconds = Field(3600.0, description="seconds; the longest backoff")
     fanout_limit: Count = Field(1_000, description="results of one batch up to which each has a Celery task of its own")
 
-    create_timeout: Seconds = Field(120.0, description="seconds to wait for the answer to a create, after its last byte")
-    doubt_grace: Seconds = Field(600.0, description="seconds a create in doubt is looked for before it is believed absent")
-    probe_interval: Seconds = Field(300.0, description="seconds between two probes while submissions are paused by the API")
+    create_timeout: Seconds = Field(
+        120.0, description="seconds to wait for the answer to a create, after its last byte"
+    )
+    doubt_grace: Seconds = Field(
+        600.0, description="seconds a create in doubt is looked for before it is believed absent"
+    )
+    probe_interval: Seconds = Field(
+        300.0, description="seconds between two probes while submissions are paused by the API"
+    )
 
-    retain_content: float | None = Field(None, ge=0, description="days that prompts and answers are kept after the end; unset: for ever")
-
+    retain_content: float | None = Field(
+        None, ge=0, description="days that prompts and answers are kept after the end; unset: for ever"
+    )
 
     @field_validator("imports", mode="before")
     @classmethod
@@ -85,4 +114,6 @@ def _refuse_unknown_names() -> None:
     for name in sorted(given):
         if name.upper() not in known:
             near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.5)
-            raise ConfigurationError(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "; see the README's table"))
+            raise ConfigurationError(
+                f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "; see the README's table")
+            )

@@ -26,14 +26,21 @@ def told(found: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]], now
             if batch["alarm"]:
                 lines.append(f"    {batch['alarm']}")
         lines += [_sending(number, sending) for number, sending in enumerate(record["sendings"], 1)]
-        lines += [f"  delivery to {d['sink']}: {d['state']}, {d['attempts']} attempts {d['error'] or ''}" for d in record["deliveries"]]
+        lines += [
+            f"  delivery to {d['sink']}: {d['state']}, {d['attempts']} attempts {d['error'] or ''}"
+            for d in record["deliveries"]
+        ]
     lines += [f"{row['custom_id']} in job {row['job']}: rejected: {row['reason']}" for row in refused]
     return lines
 
 
 def _sending(number: int, sending: dict[str, Any]) -> str:
     where = sending["remote_id"] or "never sent"
-    what = sending["kind"] if not sending["error_type"] else f"{sending['kind']} {sending['error_type']}: {sending['error'] or ''}"
+    what = (
+        sending["kind"]
+        if not sending["error_type"]
+        else f"{sending['kind']} {sending['error_type']}: {sending['error'] or ''}"
+    )
     if sending["stop_reason"]:
         what += f", {sending['stop_reason']}, {sending['model']}"
     at = datetime.fromtimestamp(sending["received_at"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -84,7 +84,9 @@ def _redis(runtime: Runtime) -> tuple[int | None, int | None]:
 def told(snapshot: Snapshot) -> list[str]:
     """Return the snapshot as lines for a terminal of 80 columns."""
     inbox = "Redis does not answer" if snapshot.inbox is None else f"{snapshot.inbox:,} waiting"
-    lines = [f"inbox    {inbox}" + (f", {snapshot.parked:,} parked (written by a newer release)" if snapshot.parked else "")]
+    lines = [
+        f"inbox    {inbox}" + (f", {snapshot.parked:,} parked (written by a newer release)" if snapshot.parked else "")
+    ]
     lines.append(f"submit   {_submitting(snapshot)}")
     lines.append(f"batches  {_batches(snapshot)}")
     lines += [f"  batch {batch.id} ({batch.requests:,}): {batch.alarm}" for batch in snapshot.batches if batch.alarm]
@@ -113,7 +115,14 @@ def _batches(snapshot: Snapshot) -> str:
         requests = sum(batch.requests for batch in flying)
         oldest = age(snapshot.at - min(batch.since for batch in flying))
         parts.append(f"{len(flying)} at the API ({requests:,} requests, the oldest for {oldest})")
-    for state in (BatchState.PACKED, BatchState.UPLOADING, BatchState.CLOSING, BatchState.IN_DOUBT, BatchState.ENDED, BatchState.COLLECTED):
+    for state in (
+        BatchState.PACKED,
+        BatchState.UPLOADING,
+        BatchState.CLOSING,
+        BatchState.IN_DOUBT,
+        BatchState.ENDED,
+        BatchState.COLLECTED,
+    ):
         if count := sum(batch.state == state for batch in snapshot.batches):
             parts.append(f"{count} {_names()[state]}")
     return ", ".join(parts)
@@ -167,7 +176,9 @@ def as_json(snapshot: Snapshot) -> str:
                 {"reason": reason, "records": count, "example": custom_id, "message": message}
                 for reason, count, custom_id, message in job.failures
             ],
-            "backing_off": None if job.backing_off is None else {"records": job.backing_off[0], "first_due": job.backing_off[1]},
+            "backing_off": None
+            if job.backing_off is None
+            else {"records": job.backing_off[0], "first_due": job.backing_off[1]},
             "spend": [asdict(part) for part in job.spend],
         }
         for job in snapshot.jobs

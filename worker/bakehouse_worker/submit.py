@@ -115,7 +115,9 @@ class Body:
             yield wire.request_head(self.prefix, member.record_id, member.attempt) + params + b"}"
 
     def _renew(self) -> None:
-        if not batches.renew(self.runtime.database, self.sending.batch_id, self.sending.owner, self.runtime.settings.lease):
+        if not batches.renew(
+            self.runtime.database, self.sending.batch_id, self.sending.owner, self.runtime.settings.lease
+        ):
             raise SendingStopped("the lease was lost while the body was sent")
 
     def _close(self) -> None:
@@ -128,7 +130,9 @@ class Body:
 
 
 def _may_submit(runtime: Runtime) -> bool:
-    return holds.current(runtime.database) is None and holds.take_probe(runtime.database, runtime.settings.probe_interval)
+    return holds.current(runtime.database) is None and holds.take_probe(
+        runtime.database, runtime.settings.probe_interval
+    )
 
 
 def _pieces(members: Sequence[Member]) -> Iterator[Sequence[Member]]:
@@ -169,12 +173,16 @@ def _upload_failed(runtime: Runtime, sending: Sending, reason: str) -> str:
 def _refused(runtime: Runtime, sending: Sending, members: Sequence[Member], error: Refused) -> str:
     """Act on a definite refusal: nothing was created, so the members may go again as the verdict says."""
     database, verdict = runtime.database, refusal.decide(error, len(members))
-    log.warning("refused", batch=sending.batch_id, status=error.status, type=error.error_type, verdict=type(verdict).__name__)
+    log.warning(
+        "refused", batch=sending.batch_id, status=error.status, type=error.error_type, verdict=type(verdict).__name__
+    )
     if isinstance(verdict, refusal.Wait | refusal.Circuit):
         _hold(runtime, verdict)
         submissions.back_to_packed(database, sending, str(error), 0.0, None)
         return "held"
-    submissions.back_to_packed(database, sending, str(error), database.now() + runtime.settings.lease, "is being divided")
+    submissions.back_to_packed(
+        database, sending, str(error), database.now() + runtime.settings.lease, "is being divided"
+    )
     if isinstance(verdict, refusal.Eject) or len(members) == 1:
         index = verdict.index if isinstance(verdict, refusal.Eject) else 0
         at_fault = members[index]

@@ -127,9 +127,28 @@ class Record(SQLModel, table=True):
 
     __table_args__ = (
         Index("record_by_custom_id", "job_id", "custom_id", unique=True),
-        Index("record_due", "lane_id", "next_at", "seq", sqlite_where=text("state = 'pending'"), postgresql_where=text("state = 'pending'")),
-        Index("record_of_batch", "batch_id", "id", sqlite_where=text("state = 'packed'"), postgresql_where=text("state = 'packed'")),
-        Index("record_failed", "job_id", "id", sqlite_where=text("state = 'failed'"), postgresql_where=text("state = 'failed'")),
+        Index(
+            "record_due",
+            "lane_id",
+            "next_at",
+            "seq",
+            sqlite_where=text("state = 'pending'"),
+            postgresql_where=text("state = 'pending'"),
+        ),
+        Index(
+            "record_of_batch",
+            "batch_id",
+            "id",
+            sqlite_where=text("state = 'packed'"),
+            postgresql_where=text("state = 'packed'"),
+        ),
+        Index(
+            "record_failed",
+            "job_id",
+            "id",
+            sqlite_where=text("state = 'failed'"),
+            postgresql_where=text("state = 'failed'"),
+        ),
     )
 
 
@@ -199,7 +218,14 @@ class Submission(SQLModel, table=True):
 
     __table_args__ = (
         # No two of ours look alike: the request count tells submissions in doubt apart.
-        Index("submission_distinct", "workspace", "requests", unique=True, sqlite_where=text(_LIVE), postgresql_where=text(_LIVE)),
+        Index(
+            "submission_distinct",
+            "workspace",
+            "requests",
+            unique=True,
+            sqlite_where=text(_LIVE),
+            postgresql_where=text(_LIVE),
+        ),
     )
 
 
@@ -237,7 +263,12 @@ class Delivery(SQLModel, table=True):
     error: str | None = Field(default=None, sa_type=Text)
 
     __table_args__ = (
-        Index("delivery_due", "next_at", sqlite_where=text("state = 'waiting'"), postgresql_where=text("state = 'waiting'")),
+        Index(
+            "delivery_due",
+            "next_at",
+            sqlite_where=text("state = 'waiting'"),
+            postgresql_where=text("state = 'waiting'"),
+        ),
     )
 
 

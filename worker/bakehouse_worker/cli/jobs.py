@@ -81,7 +81,12 @@ def enqueue(
         first = found.bad[0]
         more = f" (and {len(found.bad) - 1:,} more)" if len(found.bad) > 1 else ""
         raise ConfigurationError(f"{source}:{first.number}: {first.reason}{more}; nothing was enqueued")
-    client = Client(wanted.redis_url or None, data_dir=wanted.data_dir, prefix=wanted.redis_prefix, max_inbox_bytes=wanted.max_inbox_bytes)
+    client = Client(
+        wanted.redis_url or None,
+        data_dir=wanted.data_dir,
+        prefix=wanted.redis_prefix,
+        max_inbox_bytes=wanted.max_inbox_bytes,
+    )
     count = client.append(jobfile.lines(found, name, limit=None))
     if close:
         client.close(name, expected=count)

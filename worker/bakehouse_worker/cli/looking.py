@@ -55,7 +55,9 @@ def show(
     refused = reading.rejections_of(runtime.database, custom_id)
     if not found and not refused:
         where = f" in job {job}" if job else ""
-        raise ConfigurationError(f"no record {custom_id!r} is known{where}; if it was enqueued just now, it may stand in the inbox")
+        raise ConfigurationError(
+            f"no record {custom_id!r} is known{where}; if it was enqueued just now, it may stand in the inbox"
+        )
     if as_json:
         print(showing.as_json(found, refused))
         return
@@ -72,7 +74,9 @@ def check(
 
     settings(data_dir)
     found = preflight.ask()
-    console().print(f"origin     {found.origin}\nworkspace  {found.workspace or 'not named'}\nkey        accepted", highlight=False)
+    console().print(
+        f"origin     {found.origin}\nworkspace  {found.workspace or 'not named'}\nkey        accepted", highlight=False
+    )
     if batch:
         console().print(f"batch      {preflight.try_a_batch()} taken, and canceled", highlight=False)
 

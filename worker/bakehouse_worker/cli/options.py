@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from bakehouse_worker.settings import Settings
 
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", "-d", help="Where the store, the embedded Redis and logs are (BAKEHOUSE_DATA_DIR).")
+    Path | None,
+    typer.Option("--data-dir", "-d", help="Where the store, the embedded Redis and logs are (BAKEHOUSE_DATA_DIR)."),
 ]
 Job = Annotated[str | None, typer.Option("--job", "-j", help="The job's name.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -36,7 +37,9 @@ def store(data_dir: Path | None) -> Runtime:
 
     runtime = make(settings(data_dir))
     if runtime.database.sqlite and not runtime.settings.sqlite_path.exists():
-        raise ConfigurationError(f"there is no store in {runtime.settings.data_dir}/ yet: `bakehouse run` or `bakehouse up` makes one")
+        raise ConfigurationError(
+            f"there is no store in {runtime.settings.data_dir}/ yet: `bakehouse run` or `bakehouse up` makes one"
+        )
     reach(runtime.database)
     schema.ensure(runtime.database, auto_migrate=False)
     return runtime

@@ -16,7 +16,9 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     for command in (up, worker, beat, migrate):
         app.command()(command)
-    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)(emulator)
+    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)(
+        emulator
+    )
 
 
 def up(
@@ -31,15 +33,21 @@ def up(
         local_emulator.use(prepare_home(settings(data_dir).data_dir))
     wanted, screen = settings(data_dir), console()
     with Stack(wanted, extra=local_emulator.child if emulated else None) as stack:
-        role = "started" if stack.owner else "joined (another command runs the workers; this one takes over when it ends)"
-        screen.print(f"bakehouse is up on {stack.home}: {role}; logs are in {stack.home}/logs", highlight=False, soft_wrap=True)
+        role = (
+            "started" if stack.owner else "joined (another command runs the workers; this one takes over when it ends)"
+        )
+        screen.print(
+            f"bakehouse is up on {stack.home}: {role}; logs are in {stack.home}/logs", highlight=False, soft_wrap=True
+        )
         while True:
             stack.tend()
             time.sleep(0.5)
 
 
 def worker(
-    queues: Annotated[str, typer.Option("--queues", "-Q", help="control, transfer, deliver, by commas.")] = "control,transfer,deliver",
+    queues: Annotated[
+        str, typer.Option("--queues", "-Q", help="control, transfer, deliver, by commas.")
+    ] = "control,transfer,deliver",
     concurrency: Annotated[int | None, typer.Option("--concurrency", "-c", min=1, help="Tasks at a time.")] = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -73,7 +81,7 @@ def beat(data_dir: DataDir = None) -> None:
 
 def emulator(context: typer.Context) -> None:
     """Run the Message Batches emulator; its own options follow (try --help)."""
-    os.execv(sys.executable, [sys.executable, "-m", "bakehouse_emulator", *context.args])
+    os.execv(sys.executable, [sys.executable, "-m", "bakehouse_emulator", *context.args])  # noqa: S606
 
 
 def migrate(data_dir: DataDir = None) -> None:

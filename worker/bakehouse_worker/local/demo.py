@@ -20,7 +20,14 @@ MARKER = "demo"
 #: What goes wrong in the demo: one request in twenty is overloaded the first time it is run.
 SCRIPT = {
     "rules": [
-        {"on": "result", "share": 0.05, "first_times": 1, "fault": "errored", "type": "overloaded_error", "message": "Overloaded"}
+        {
+            "on": "result",
+            "share": 0.05,
+            "first_times": 1,
+            "fault": "errored",
+            "type": "overloaded_error",
+            "message": "Overloaded",
+        }
     ]
 }
 #: One ticket in a hundred asks for more tokens than its model gives, and fails for good.

@@ -41,7 +41,9 @@ def child(home: Path, script: Path | None = None) -> Child:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            raise ConfigurationError(f"port {port} of this data directory's emulator is in use; end what uses it") from None
+            raise ConfigurationError(
+                f"port {port} of this data directory's emulator is in use; end what uses it"
+            ) from None
     argv = [sys.executable, "-m", "bakehouse_emulator", "--port", str(port), "--state", str(home / "emulator")]
     argv += ["--speed", SPEED, "--batch-seconds", BATCH_SECONDS, "--quiet"]
     if script is not None:

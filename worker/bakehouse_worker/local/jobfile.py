@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,7 @@ def _hash(custom_id: str) -> int:
 
 def _doubles(part: array[int]) -> Iterator[int]:
     values = sorted(part)
-    return (left for left, right in zip(values, values[1:], strict=False) if left == right)
+    return (left for left, right in pairwise(values) if left == right)
 
 
 def _name_doubles(found: Scan, path: Path, job: str, limit: int | None, doubles: set[int]) -> None:

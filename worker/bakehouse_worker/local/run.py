@@ -60,7 +60,9 @@ def run(options: Options, settings: Settings, console: Console) -> int:
     home = prepare_home(settings.data_dir)
     lock = FileLock(home / "jobs" / f"{blake2b(options.job.encode(), digest_size=8).hexdigest()}.lock")
     if not lock.take():
-        raise ConfigurationError(f"another `bakehouse run` is working on job {options.job}; wait for it, or name another with --job")
+        raise ConfigurationError(
+            f"another `bakehouse run` is working on job {options.job}; wait for it, or name another with --job"
+        )
     with lock:
         export.check_writable(options.output)
         database = open_database(settings.database_url, home / settings.sqlite_path.name)
@@ -78,7 +80,9 @@ def run(options: Options, settings: Settings, console: Console) -> int:
 
 
 def _ask_who_we_are() -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "bakehouse_worker.preflight"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-m", "bakehouse_worker.preflight"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    )
 
 
 def _answer(asking: subprocess.Popen[bytes]) -> Identity:
@@ -102,12 +106,16 @@ def _scan(options: Options, database: Database, console: Console) -> Scan:
     found = jobfile.scan(options.source, options.job, limit=options.limit, known=known)
     if found.bad:
         for line in found.bad[:TOLD]:
-            console.print(f"{options.source}:{line.number}: {line.reason}", soft_wrap=True, highlight=False, markup=False)
+            console.print(
+                f"{options.source}:{line.number}: {line.reason}", soft_wrap=True, highlight=False, markup=False
+            )
         rest = len(found.bad) - TOLD
         if rest > 0:
             console.print(f"... and {rest:,} more bad lines", highlight=False)
         if not options.skip_bad:
-            raise ConfigurationError(f"{len(found.bad):,} of the lines cannot be sent, so nothing was; mend them, or leave them out with --skip-bad")
+            raise ConfigurationError(
+                f"{len(found.bad):,} of the lines cannot be sent, so nothing was; mend them, or leave them out with --skip-bad"
+            )
         console.print(f"left out: {len(found.bad):,} bad lines", highlight=False)
     if not found.total:
         raise ConfigurationError(f"{options.source} has no lines to send")
@@ -163,7 +171,9 @@ def _enqueue(options: Options, found: Scan, stack: Stack) -> None:
         return
     jobs = reading.jobs(database, options.job)
     expected = (jobs[0].known if jobs else 0) + found.new
-    client = Client(stack.runtime.settings.redis_url, prefix=stack.runtime.settings.redis_prefix, max_inbox_bytes=INBOX_BYTES)
+    client = Client(
+        stack.runtime.settings.redis_url, prefix=stack.runtime.settings.redis_prefix, max_inbox_bytes=INBOX_BYTES
+    )
     for span in _spans(jobfile.lines(found, options.job, limit=options.limit, replace=options.update)):
         known = records.known_digests(database, options.job, [record.custom_id for record in span])
         unsent = [record for record in span if known.get(record.custom_id) != record.digest]
@@ -215,7 +225,9 @@ def _export(options: Options, database: Database, found: Scan) -> int:
     job = reading.jobs(database, options.job)[0]
     failed = 0
     with export.whole_file(options.output) as file:
-        for line, succeeded in export.in_order(database, job.id, options.job, jobfile.custom_ids(found, limit=options.limit)):
+        for line, succeeded in export.in_order(
+            database, job.id, options.job, jobfile.custom_ids(found, limit=options.limit)
+        ):
             failed += not succeeded
             file.write(line)
     return failed

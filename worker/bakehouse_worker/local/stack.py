@@ -37,7 +37,13 @@ ROLES = (
 class Stack:
     """Start with `with Stack(settings) as stack`; call `stack.tend()` about twice a second while it is in use."""
 
-    def __init__(self, settings: Settings, *, environment: Mapping[str, str] | None = None, extra: Callable[[Path], Child] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        environment: Mapping[str, str] | None = None,
+        extra: Callable[[Path], Child] | None = None,
+    ) -> None:
         self.home = prepare_home(settings.data_dir)
         self._settings = settings
         self._environment = dict(environment or {})
@@ -66,7 +72,9 @@ class Stack:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def tend(self) -> None:
@@ -122,7 +130,9 @@ class Stack:
         announced = self.home / "redis.url"
         while not self._settings.redis_url and not announced.exists():
             if time.monotonic() > deadline:
-                raise ConfigurationError(f"another command holds {self.home} but its server does not come up; see {self.home}/logs")
+                raise ConfigurationError(
+                    f"another command holds {self.home} but its server does not come up; see {self.home}/logs"
+                )
             time.sleep(0.05)
         self._open(self._settings.redis_url or announced.read_text(encoding="utf-8").strip())
 

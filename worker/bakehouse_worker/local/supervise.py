@@ -43,7 +43,7 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=tether.to_parent(),  # noqa: PLW1509
+                preexec_fn=tether.to_parent(),
             )
         self.started = time.monotonic()
 

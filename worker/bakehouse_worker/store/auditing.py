@@ -32,7 +32,9 @@ def counter_differences(database: Database) -> list[tuple[str, str, int, int]]:
 def member_differences(database: Database) -> list[tuple[int, int, int]]:
     """Return (batch, requests, members) of batches not yet collected whose members are not as many as they say."""
     members = (
-        select(func.count()).where(_record.c.batch_id == _batch.c.id, _record.c.state == RecordState.PACKED).scalar_subquery()
+        select(func.count())
+        .where(_record.c.batch_id == _batch.c.id, _record.c.state == RecordState.PACKED)
+        .scalar_subquery()
     )
     states = (BatchState.ENDED, BatchState.COLLECTED, BatchState.DISSOLVED)
     query = select(_batch.c.id, _batch.c.requests, members.label("members"))
@@ -53,7 +55,11 @@ def late_leases(database: Database, grace: float) -> list[int]:
 
 def unfinished_without_body(database: Database) -> list[int]:
     """Return at most 100 records that are to be sent and whose body is not there."""
-    body = select(_body.c.record_id).where(_body.c.record_id == _record.c.id, _body.c.generation == _record.c.generation).exists()
+    body = (
+        select(_body.c.record_id)
+        .where(_body.c.record_id == _record.c.id, _body.c.generation == _record.c.generation)
+        .exists()
+    )
     unfinished = _record.c.state.in_((RecordState.PENDING, RecordState.PACKED))
     with database.read() as connection:
         return list(connection.scalars(select(_record.c.id).where(unfinished, ~body).limit(100)))

@@ -9,7 +9,18 @@ from sqlalchemy import Connection, func, insert, null, select, update
 
 from bakehouse_worker.store.counters import Deltas, per_job
 from bakehouse_worker.store.database import Database, spans
-from bakehouse_worker.tables import OPEN_STATES, Batch, BatchState, Body, Job, Lane, Record, RecordState, Submission, table
+from bakehouse_worker.tables import (
+    OPEN_STATES,
+    Batch,
+    BatchState,
+    Body,
+    Job,
+    Lane,
+    Record,
+    RecordState,
+    Submission,
+    table,
+)
 
 _record, _body, _batch, _lane, _job, _submission = (table(m) for m in (Record, Body, Batch, Lane, Job, Submission))
 
@@ -57,7 +68,9 @@ def due_lanes(database: Database, limit: int) -> list[LaneView]:
         if not waiting:
             return []
         settling = connection.execute(
-            select(_batch.c.id).where(_batch.c.finished_at.is_(None), _batch.c.state.in_((BatchState.ENDED, BatchState.COLLECTED)))
+            select(_batch.c.id).where(
+                _batch.c.finished_at.is_(None), _batch.c.state.in_((BatchState.ENDED, BatchState.COLLECTED))
+            )
         ).first()
         oldest = (
             select(func.min(_record.c.next_at))
@@ -85,7 +98,9 @@ def due_lanes(database: Database, limit: int) -> list[LaneView]:
         return views
 
 
-def _is_complete(connection: Connection, job_id: int, expected: int | None, states: Mapping[str, int], now: float) -> bool:
+def _is_complete(
+    connection: Connection, job_id: int, expected: int | None, states: Mapping[str, int], now: float
+) -> bool:
     """Tell whether waiting brings a closed job no company: all it expects has come, and none of it is backing off."""
     if expected is None or sum(states.values()) < expected:
         return False
@@ -128,7 +143,9 @@ def pack(database: Database, members: Sequence[tuple[int, int]], api_version: st
     return batch_id
 
 
-def _new_batch(connection: Connection, members: Sequence[tuple[int, int]], api_version: str, betas: str, now: float) -> int:
+def _new_batch(
+    connection: Connection, members: Sequence[tuple[int, int]], api_version: str, betas: str, now: float
+) -> int:
     row = {
         "state": BatchState.PACKED,
         "api_version": api_version,
@@ -181,7 +198,13 @@ def renew(database: Database, batch_id: int, owner: str, seconds: float) -> bool
 def put_off(database: Database, batch_id: int, state: BatchState, until: float, alarm: str | None) -> bool:
     """Leave a batch in its state, without a lease, until a time: a wait with a reason that a person can read."""
     with database.write() as connection:
-        values = {"lease_owner": null(), "lease_until": 0.0, "not_before": until, "alarm": alarm, "tries": _batch.c.tries + 1}
+        values = {
+            "lease_owner": null(),
+            "lease_until": 0.0,
+            "not_before": until,
+            "alarm": alarm,
+            "tries": _batch.c.tries + 1,
+        }
         found = (_batch.c.id == batch_id) & (_batch.c.state == state)
         return connection.execute(update(_batch).where(found).values(values)).rowcount == 1
 
@@ -263,7 +286,9 @@ def claim_collect(database: Database, batch_id: int, owner: str, seconds: float)
     with database.write() as connection:
         due = (_batch.c.id == batch_id) & (_batch.c.state == BatchState.ENDED)
         free = (_batch.c.lease_until <= now) & (_batch.c.not_before <= now)
-        claimed = connection.execute(update(_batch).where(due, free).values(lease_owner=owner, lease_until=now + seconds))
+        claimed = connection.execute(
+            update(_batch).where(due, free).values(lease_owner=owner, lease_until=now + seconds)
+        )
         if not claimed.rowcount:
             return None
         row = connection.execute(
@@ -285,8 +310,13 @@ def collected(database: Database, batch_id: int, owner: str) -> bool:
 def finish(database: Database, batch_id: int) -> bool:
     """Close the book on a collected batch once its last member is settled."""
     with database.write() as connection:
-        left = select(_record.c.id).where(_record.c.batch_id == batch_id, _record.c.state == RecordState.PACKED).exists()
-        done = (_batch.c.id == batch_id) & (_batch.c.state == BatchState.COLLECTED) & _batch.c.finished_at.is_(None) & ~left
+        left = (
+            select(_record.c.id).where(_record.c.batch_id == batch_id, _record.c.state == RecordState.PACKED).exists()
+        )
+        done = (
+            (_batch.c.id == batch_id)
+            & (_batch.c.state == BatchState.COLLECTED)
+            & _batch.c.finished_at.is_(None)
+            & ~left
+        )
         return connection.execute(update(_batch).where(done).values(finished_at=database.now())).rowcount == 1
-
-

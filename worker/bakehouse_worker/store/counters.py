@@ -9,6 +9,8 @@ from sqlalchemy import Connection, func, select
 from bakehouse_worker.store.database import Database
 from bakehouse_worker.tables import Counter, Record, Rejected, table
 
+_counter = table(Counter)
+
 REJECTED = "rejected"
 
 
@@ -38,7 +40,7 @@ class Deltas:
         if rows:
             insert = database.insert(Counter)
             upsert = insert.on_conflict_do_update(
-                index_elements=["job_id", "state"], set_={"records": table(Counter).c.records + insert.excluded.records}
+                index_elements=["job_id", "state"], set_={"records": _counter.c.records + insert.excluded.records}
             )
             connection.execute(upsert, rows)
 
@@ -46,7 +48,7 @@ class Deltas:
 def per_job(connection: Connection) -> dict[int, dict[str, int]]:
     """Return {job id: {state: records}}."""
     found: dict[int, dict[str, int]] = {}
-    for job_id, state, records in connection.execute(select(table(Counter).c["job_id", "state", "records"])):
+    for job_id, state, records in connection.execute(select(_counter.c.job_id, _counter.c.state, _counter.c.records)):
         found.setdefault(job_id, {})[state] = records
     return found
 

@@ -98,12 +98,16 @@ def reach(database: Database) -> None:
             connection.execute(text("SELECT 1"))
     except OperationalError as error:
         reason = str(error.orig).strip().splitlines()[0]
-        raise ConfigurationError(f"the database at {database.engine.url.render_as_string()} does not answer: {reason}") from None
+        raise ConfigurationError(
+            f"the database at {database.engine.url.render_as_string()} does not answer: {reason}"
+        ) from None
 
 
 def sqlite_is_fixed(version: tuple[int, ...]) -> bool:
     """Tell whether an SQLite release has the WAL-reset fix."""
-    return version >= SQLITE_FIXED[0] or any(version[:2] == fixed[:2] and version >= fixed for fixed in SQLITE_FIXED[1:])
+    return version >= SQLITE_FIXED[0] or any(
+        version[:2] == fixed[:2] and version >= fixed for fixed in SQLITE_FIXED[1:]
+    )
 
 
 def spans(items: Sequence[T], size: int = SPAN) -> Iterator[Sequence[T]]:
@@ -117,7 +121,9 @@ def _server_engine(url: str) -> Engine:
         if url.startswith(short):
             url = "postgresql+psycopg://" + url.removeprefix(short)
     if not url.startswith("postgresql+psycopg://"):
-        raise ConfigurationError("BAKEHOUSE_DATABASE_URL must start with postgresql://; leave it empty for SQLite in the data directory")
+        raise ConfigurationError(
+            "BAKEHOUSE_DATABASE_URL must start with postgresql://; leave it empty for SQLite in the data directory"
+        )
     return create_engine(url, pool_size=4, pool_pre_ping=True)
 
 
@@ -128,7 +134,13 @@ def _sqlite_engine(path: Path) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions are begun below, by name
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "cache_size=-8000", "journal_size_limit=67108864"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "busy_timeout=30000",
+            "cache_size=-8000",
+            "journal_size_limit=67108864",
+        ):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -150,5 +162,7 @@ def _sqlite_driver() -> Any:
             f"this Python links SQLite {sqlite3.sqlite_version}, which can lose committed pages; pip install 'pysqlite3>=0.6.1'"
         ) from None
     if not sqlite_is_fixed(pysqlite3.sqlite_version_info):
-        raise ConfigurationError(f"pysqlite3 brings SQLite {pysqlite3.sqlite_version}, which can lose committed pages; upgrade it")
+        raise ConfigurationError(
+            f"pysqlite3 brings SQLite {pysqlite3.sqlite_version}, which can lose committed pages; upgrade it"
+        )
     return pysqlite3

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 
 from bakehouse_worker.store.database import Database
 from bakehouse_worker.tables import Body, Delivery, Job, Record, Result, table
@@ -37,7 +38,9 @@ def claim(database: Database, limit: int, seconds: float) -> list[Parcel]:
     now = database.now()
     with database.write() as connection:
         due = (_delivery.c.state == "waiting") & (_delivery.c.next_at <= now) & (_delivery.c.lease_until <= now)
-        keys = select(_delivery.c.record_id, _delivery.c.generation).where(due).order_by(_delivery.c.next_at).limit(limit)
+        keys = (
+            select(_delivery.c.record_id, _delivery.c.generation).where(due).order_by(_delivery.c.next_at).limit(limit)
+        )
         if not database.sqlite:
             keys = keys.with_for_update(skip_locked=True)
         taken = [(row.record_id, row.generation) for row in connection.execute(keys)]
@@ -51,22 +54,23 @@ def _parcels(database: Database, keys: Sequence[tuple[int, int]]) -> list[Parcel
     wanted = dict(keys)
     current = (_result.c.record_id == _record.c.id) & (_result.c.attempt == _record.c.attempt)
     body = (_body.c.record_id == _delivery.c.record_id) & (_body.c.generation == _delivery.c.generation)
+    columns: tuple[ColumnElement[Any], ...] = (
+        _delivery.c.record_id,
+        _delivery.c.generation,
+        _delivery.c.sink,
+        _delivery.c.attempts,
+        _job.c.name,
+        _record.c.custom_id,
+        _record.c.state,
+        _record.c.attempt + 1,
+        _body.c.metadata_json,
+        _result.c.line,
+        _result.c.error_type,
+        _result.c.error,
+        _result.c.cost,
+    )
     query = (
-        select(
-            _delivery.c.record_id,
-            _delivery.c.generation,
-            _delivery.c.sink,
-            _delivery.c.attempts,
-            _job.c.name,
-            _record.c.custom_id,
-            _record.c.state,
-            _record.c.attempt + 1,
-            _body.c.metadata_json,
-            _result.c.line,
-            _result.c.error_type,
-            _result.c.error,
-            _result.c.cost,
-        )
+        select(*columns)
         .join(_record, _record.c.id == _delivery.c.record_id)
         .join(_job, _job.c.id == _record.c.job_id)
         .outerjoin(_body, body)
@@ -85,7 +89,9 @@ def delivered(database: Database, record_id: int, generation: int) -> bool:
 
 def again(database: Database, record_id: int, generation: int, delay: float, error: str) -> bool:
     """Note a failed delivery that is tried again in `delay` seconds."""
-    return _resolve(database, record_id, generation, {"next_at": database.now() + delay, "lease_until": 0.0, "error": error})
+    return _resolve(
+        database, record_id, generation, {"next_at": database.now() + delay, "lease_until": 0.0, "error": error}
+    )
 
 
 def failed(database: Database, record_id: int, generation: int, error: str) -> bool:

@@ -31,7 +31,11 @@ def hold(database: Database, kind: str, reason: str, until: float | None) -> Non
     with database.write() as connection:
         row = {"scope": SUBMIT, "kind": kind, "reason": reason, "since": database.now(), "until": until}
         statement = database.insert(Hold)
-        changed = {"kind": statement.excluded.kind, "reason": statement.excluded.reason, "until": statement.excluded.until}
+        changed = {
+            "kind": statement.excluded.kind,
+            "reason": statement.excluded.reason,
+            "until": statement.excluded.until,
+        }
         upsert = statement.on_conflict_do_update(index_elements=["scope"], set_=changed, where=_hold.c.kind != PAUSED)
         connection.execute(upsert, row)
 

@@ -143,7 +143,12 @@ def iterate(database: Database, job_id: int, *, span: int = 500, state: str | No
     after = 0
     wanted: ColumnElement[bool] = _record.c.state.in_(TERMINAL) if state is None else _record.c.state == state
     while True:
-        query = _endings().where(_record.c.job_id == job_id, _record.c.id > after, wanted).order_by(_record.c.id).limit(span)
+        query = (
+            _endings()
+            .where(_record.c.job_id == job_id, _record.c.id > after, wanted)
+            .order_by(_record.c.id)
+            .limit(span)
+        )
         with database.read() as connection:
             rows = [Ending(*row) for row in connection.execute(query)]
         yield from rows
@@ -212,7 +217,9 @@ def spend(database: Database, job_id: int | None = None) -> list[SpendView]:
 
 def rejections(database: Database, job: str, limit: int = 100) -> list[tuple[str, str]]:
     """Return (custom_id, reason) of a job's rejected receipts, latest first."""
-    query = select(_rejected.c.custom_id, _rejected.c.reason).where(_rejected.c.job == job).order_by(_rejected.c.id.desc())
+    query = (
+        select(_rejected.c.custom_id, _rejected.c.reason).where(_rejected.c.job == job).order_by(_rejected.c.id.desc())
+    )
     with database.read() as connection:
         return [(custom_id, reason) for custom_id, reason in connection.execute(query.limit(limit))]
 

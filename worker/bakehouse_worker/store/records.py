@@ -89,7 +89,9 @@ def known_digests(database: Database, job: str, custom_ids: Sequence[str]) -> di
         job_id = select(_job.c.id).where(_job.c.name == job).scalar_subquery()
         for part in spans(custom_ids, 500):
             rows = connection.execute(
-                select(_record.c.custom_id, _record.c.digest).where(_record.c.job_id == job_id, _record.c.custom_id.in_(part))
+                select(_record.c.custom_id, _record.c.digest).where(
+                    _record.c.job_id == job_id, _record.c.custom_id.in_(part)
+                )
             )
             found.update((custom_id, digest) for custom_id, digest in rows)
     return found
@@ -105,8 +107,12 @@ def requeue_failed(database: Database, job: str) -> int:
             ids = list(connection.scalars(failed.order_by(_record.c.id).limit(1_000)))
             if not ids:
                 return requeued
-            same_body = select(_body.c.record_id, _body.c.generation + 1, _body.c.params, _body.c.spans, _body.c.metadata_json)
-            latest = same_body.join(_record, (_record.c.id == _body.c.record_id) & (_record.c.generation == _body.c.generation))
+            same_body = select(
+                _body.c.record_id, _body.c.generation + 1, _body.c.params, _body.c.spans, _body.c.metadata_json
+            )
+            latest = same_body.join(
+                _record, (_record.c.id == _body.c.record_id) & (_record.c.generation == _body.c.generation)
+            )
             columns = ["record_id", "generation", "params", "spans", "metadata_json"]
             connection.execute(insert(_body).from_select(columns, latest.where(_record.c.id.in_(ids))))
             _start_again(connection, ids, database.now(), generation=_record.c.generation + 1)
@@ -163,7 +169,13 @@ def _resolve(
             connection.execute(insert(_body), [_body_row(held.id, generation, incoming)])
             size = len(incoming.params)
             _start_again(
-                connection, [held.id], now, generation=generation, bytes=size, digest=incoming.digest, model=incoming.model
+                connection,
+                [held.id],
+                now,
+                generation=generation,
+                bytes=size,
+                digest=incoming.digest,
+                model=incoming.model,
             )
             deltas.move([job_id], held.state, RecordState.PENDING)
             outcome.replaced += 1

@@ -140,7 +140,9 @@ def unanswered(database: Database, batch_id: int, limit: int) -> list[tuple[int,
         return [(row.id, row.attempt) for row in connection.execute(query.order_by(_record.c.id).limit(limit))]
 
 
-def unsettled(database: Database, batch_id: int, limit: int, record_ids: Sequence[int] | None = None) -> list[Unsettled]:
+def unsettled(
+    database: Database, batch_id: int, limit: int, record_ids: Sequence[int] | None = None
+) -> list[Unsettled]:
     """Return members with a result that no decision has been made upon: of the ids given, or any."""
     columns = (_record.c.failures, _record.c.expiries, _result.c.kind, _result.c.error_type, _result.c.error)
     used = (_record.c.job_id, *(_result.c[name] for name in _USED))
@@ -149,8 +151,8 @@ def unsettled(database: Database, batch_id: int, limit: int, record_ids: Sequenc
     if record_ids is not None:
         query = query.where(_record.c.id.in_(record_ids))
     with database.read() as connection:
-        rows = connection.execute(query.order_by(_record.c.id).limit(limit))
-        return [Unsettled(*row[:7], usage=Usage(*row[7:])) for row in rows]
+        rows: Any = connection.execute(query.order_by(_record.c.id).limit(limit))
+        return [Unsettled(*row[:7], Usage(*row[7:])) for row in rows]
 
 
 def settle(database: Database, batch_id: int, decisions: Sequence[tuple[Unsettled, Decision]]) -> Settled:
@@ -191,7 +193,9 @@ def fail_unsent(database: Database, batch_id: int | None, failures: Sequence[Map
         jobs: list[int] = []
         left = 0
         for row in failures:
-            mine = (_record.c.id == row["record_id"]) & (_record.c.attempt == row["attempt"]) & (_record.c.state == before)
+            mine = (
+                (_record.c.id == row["record_id"]) & (_record.c.attempt == row["attempt"]) & (_record.c.state == before)
+            )
             if batch_id is not None:
                 mine &= _record.c.batch_id == batch_id
             values = {"state": RecordState.FAILED, "failures": _record.c.failures + 1, "settled_at": now}

@@ -159,7 +159,9 @@ def closing(database: Database, sending: Sending, seconds: float) -> bool:
         if not connection.execute(update(_batch).where(held, mine, _batch.c.lease_until > now).values(values)).rowcount:
             return False
         noted = (_submission.c.id == sending.submission_id) & (_submission.c.state == SubmissionState.UPLOADING)
-        changed = connection.execute(update(_submission).where(noted).values(state=SubmissionState.CLOSING, closing_at=now))
+        changed = connection.execute(
+            update(_submission).where(noted).values(state=SubmissionState.CLOSING, closing_at=now)
+        )
         if not changed.rowcount:
             connection.rollback()
         return bool(changed.rowcount)
@@ -260,14 +262,21 @@ def rescue_leases(database: Database, *, all_of_them: bool = False) -> tuple[int
             select(_batch.c.id, _batch.c.submission_id).where(_batch.c.state == BatchState.UPLOADING, expired)
         ).all()
         for batch_id, submission_id in uploading:
-            values = {"state": SubmissionState.REFUSED, "resolved_at": now, "note": "the sender was lost before the last bytes"}
+            values = {
+                "state": SubmissionState.REFUSED,
+                "resolved_at": now,
+                "note": "the sender was lost before the last bytes",
+            }
             connection.execute(update(_submission).where(_submission.c.id == submission_id).values(values))
             held = (_batch.c.id == batch_id) & (_batch.c.state == BatchState.UPLOADING) & expired
             _repack(connection, held, now, None)
         closings = connection.execute(
             select(_batch.c.submission_id).where(_batch.c.state == BatchState.CLOSING, expired)
         ).scalars()
-        doubts = [_doubt(connection, submission_id, "the sender was lost before the answer") for submission_id in closings.all()]
+        doubts = [
+            _doubt(connection, submission_id, "the sender was lost before the answer")
+            for submission_id in closings.all()
+        ]
         if all_of_them:
             ended = (_batch.c.state == BatchState.ENDED) & _batch.c.finished_at.is_(None)
             connection.execute(update(_batch).where(ended).values(lease_owner=null(), lease_until=0.0, not_before=0.0))
@@ -304,7 +313,11 @@ def a_known_open_id(database: Database, workspace: str, since: float) -> str | N
     """Return the newest remote id of ours accepted after `since`, which any honest list must show."""
     query = (
         select(_submission.c.remote_id)
-        .where(_submission.c.workspace == workspace, _submission.c.remote_id.is_not(None), _submission.c.resolved_at > since)
+        .where(
+            _submission.c.workspace == workspace,
+            _submission.c.remote_id.is_not(None),
+            _submission.c.resolved_at > since,
+        )
         .order_by(_submission.c.id.desc())
         .limit(1)
     )
@@ -339,14 +352,21 @@ def refute(database: Database, batch_id: int, remote_id: str) -> bool:
         if not connection.execute(update(_submission).where(mine).values(values)).rowcount:
             return False
         states = (BatchState.ENDED, BatchState.IN_PROGRESS)
-        back = {"state": BatchState.IN_DOUBT, "lease_owner": null(), "lease_until": 0.0, "alarm": "in doubt: an adopted batch was not ours"}
+        back = {
+            "state": BatchState.IN_DOUBT,
+            "lease_owner": null(),
+            "lease_until": 0.0,
+            "alarm": "in doubt: an adopted batch was not ours",
+        }
         connection.execute(update(_batch).where(_batch.c.id == batch_id, _batch.c.state.in_(states)).values(back))
         return True
 
 
 def of_batch(database: Database, batch_id: int) -> tuple[str, bool]:
     """Return (nonce, confirmed) of a batch's current submission."""
-    query = select(_submission.c.nonce, _submission.c.confirmed).join(_batch, _batch.c.submission_id == _submission.c.id)
+    query = select(_submission.c.nonce, _submission.c.confirmed).join(
+        _batch, _batch.c.submission_id == _submission.c.id
+    )
     with database.read() as connection:
         nonce, confirmed = connection.execute(query.where(_batch.c.id == batch_id)).one()
         return nonce, confirmed
