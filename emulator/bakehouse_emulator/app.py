@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -16,7 +18,7 @@ from bakehouse_emulator.create import create
 from bakehouse_emulator.endpoint import Handler, endpoint
 from bakehouse_emulator.meter import Meter
 from bakehouse_emulator.service import Emulator
-from bakehouse_emulator.wire import ApiError
+from bakehouse_emulator.wire import ApiError, cut, gone
 
 BATCHES = "/v1/messages/batches"
 ENDPOINTS: tuple[tuple[str, str, str, Handler], ...] = (
@@ -53,7 +55,11 @@ class Front:
                     headers[name] = value
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:  # the server ends while this call still waits
+            cut(scope, reset=True)
+            await gone(receive)
 
 
 def application(emulator: Emulator) -> ASGIApp:

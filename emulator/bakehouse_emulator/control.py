@@ -94,12 +94,12 @@ def ledger(emulator: Emulator, request: Request, body: bytes) -> dict[str, Any]:
     The sums are over all inputs, also when only some are shown.
     """
     emulator.settle()
-    totals = emulator.store.totals()
+    totals = emulator.ledger.totals()
     if request.query_params.get("totals"):
         return {"totals": totals}
     prompt = request.query_params.get("prompt")
     wanted = _containing(emulator, prompt) if prompt else None
-    rows = (row for row in emulator.store.ledger() if wanted is None or row[0] in wanted)
+    rows = (row for row in emulator.ledger.inputs() if wanted is None or row[0] in wanted)
     return {"totals": totals, "inputs": {digest_text(key): {"accepted": a, "billed": b} for key, a, b in rows}}
 
 

@@ -34,8 +34,7 @@ def endpoint(emulator: Emulator, meter: Meter, name: str, handler: Handler) -> C
         if rule.accepted or rule.fault == "slow_answer":
             answer = await handler(emulator, call, request)
             return await strike(rule) or answer
-        struck = await strike(rule)
-        return struck or await handler(emulator, call, request)
+        return await strike(rule) or await handler(emulator, call, request)
 
     return serve
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
+
+from bakehouse_emulator.declared import check
 
 FIXED_AT_START = frozenset({"host", "port", "state", "script", "port_file", "quiet"})
 CHOICES = {
@@ -57,33 +58,10 @@ class EmulatorOptions:
 
     def changed(self, values: Mapping[str, Any]) -> EmulatorOptions:
         """A copy with these options set. Raises ValueError naming the one that is unknown, fixed or of a wrong type."""
-        known = {each.name: each for each in fields(self)}
+        check("option", values, {each.name: each for each in fields(self)})
         for name, value in values.items():
-            if name not in known:
-                raise ValueError(f"no option is called {name!r}{_did_you_mean(name, known)}")
             if name in FIXED_AT_START:
                 raise ValueError(f"option {name!r} can only be set when the emulator starts")
-            _check(name, value, str(known[name].type))
+            if name in CHOICES and value not in CHOICES[name]:
+                raise ValueError(f"option {name!r} is one of {', '.join(CHOICES[name])}; got {value!r}")
         return replace(self, **values)
-
-
-def _did_you_mean(name: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _check(name: str, value: Any, declared: str) -> None:
-    wanted: dict[str, tuple[type, ...]] = {
-        "str": (str,),
-        "int": (int,),
-        "bool": (bool,),
-        "float": (int, float),
-        "float | None": (int, float, type(None)),
-        "dict[str, str]": (dict,),
-    }
-    if not isinstance(value, wanted[declared]) or (isinstance(value, bool) and declared != "bool"):
-        raise ValueError(f"option {name!r} wants {declared}, got {value!r}")
-    if isinstance(value, (int, float)) and value < 0:
-        raise ValueError(f"option {name!r} cannot be negative, got {value!r}")
-    if name in CHOICES and value not in CHOICES[name]:
-        raise ValueError(f"option {name!r} is one of {', '.join(CHOICES[name])}; got {value!r}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import orjson
 
+from bakehouse_emulator.declared import check
 from bakehouse_emulator.wire import ApiError
 
 USAGE_LIMIT = "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC."
@@ -54,6 +54,7 @@ ENDS = (
     "text",
     "unknown_type",
 )
+ENDINGS = ("clean", "close", "reset")
 FAULTS: dict[str, tuple[str, ...]] = {
     "create": (*STATUSES, "lost_before_acceptance", "lost_after_acceptance", "slow_answer", "slow_read"),
     **{call: (*STATUSES, "lost", "slow_answer") for call in CALLS},
@@ -112,20 +113,19 @@ class Rule:
         )
 
 
-KEYS = {each.name: str(each.type) for each in fields(Rule)}
+KEYS = {each.name: each for each in fields(Rule)}
 
 
 def rule(values: Mapping[str, Any]) -> Rule:
     """A rule from its JSON object. Raises ValueError naming the key that is unknown or wrong."""
-    for key in values:
-        if key not in KEYS:
-            near = difflib.get_close_matches(key, KEYS, n=1)
-            raise ValueError(f"a rule has no key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    check("rule key", values, KEYS)
     where, fault = values.get("on"), values.get("fault")
     if where not in FAULTS:
         raise ValueError(f"a rule's `on` is one of {', '.join(FAULTS)}; got {where!r}")
     if fault not in FAULTS[where]:
         raise ValueError(f"on {where!r} the fault is one of {', '.join(FAULTS[where])}; got {fault!r}")
+    if values.get("ending", "clean") not in ENDINGS:
+        raise ValueError(f"a rule's `ending` is one of {', '.join(ENDINGS)}; got {values['ending']!r}")
     return Rule(**values)
 
 
@@ -184,4 +184,7 @@ def read(text: bytes) -> tuple[list[Rule], dict[str, Any], bool]:
         body = {"rules": body}
     if not isinstance(body, dict) or not body.keys() <= {"rules", "options", "replace"}:
         raise ValueError('a script is a list of rules or {"rules": [...], "options": {...}, "replace": false}')
-    return [rule(each) for each in body.get("rules", [])], body.get("options", {}), bool(body.get("replace"))
+    rules = body.get("rules", [])
+    if not isinstance(rules, list) or not all(isinstance(each, dict) for each in rules):
+        raise ValueError("`rules` is a list of objects")
+    return [rule(each) for each in rules], body.get("options", {}), bool(body.get("replace"))

@@ -16,6 +16,7 @@ from bakehouse_emulator import outcome, script
 from bakehouse_emulator.batch import Batch
 from bakehouse_emulator.clock import Anchor, Clock
 from bakehouse_emulator.ids import batch_id
+from bakehouse_emulator.ledger import Ledger
 from bakehouse_emulator.members import ItemFile, Members
 from bakehouse_emulator.options import EmulatorOptions
 from bakehouse_emulator.script import Script
@@ -32,6 +33,7 @@ class Emulator:
             directory.mkdir(parents=True, exist_ok=True)
         self.options = options
         self.store = Store(directory)
+        self.ledger = Ledger(self.store)
         self.items = ItemFile(directory)
         self.calls: Counter[str] = Counter()
         self._anchor: Anchor | None = None  # as remembered
@@ -98,12 +100,14 @@ class Emulator:
         for batch in self.store.due(self.clock.now()):
             members, _ = self.store.members(batch)
             outcome.stop(members, batch.finished(self.options), canceled=batch.cancel_initiated is not None)
-            casting = outcome.Casting(self.script.active("result"), seed=self.options.seed, ran=self.store.ran)
-            if self.script.active("result"):
+            rules = self.script.active("result")
+            casting = outcome.Casting(rules, seed=self.options.seed, ran=lambda digest: self.ledger.runs()[digest])
+            if rules:
                 casting.apply(members, partial(self.items.line, members))
                 self.script.changed = True
             ended = outcome.counted(batch, members, casting.effects)
-            self.store.end(ended, members, casting.effects, outcome.billed(members, casting.effects))
+            self.store.end(ended, members, casting.effects)
+            self.ledger.ended(iter(members.digests))
             self.save()
 
     def cancel(self, batch: Batch) -> Batch:

@@ -1,9 +1,9 @@
-"""Everything that is remembered: batches, the ledger, the clock's anchor and the script. One SQLite file, or none."""
+"""Everything that is remembered: batches, the clock's anchor and the script. One SQLite file, or none."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -21,14 +21,12 @@ CREATE TABLE IF NOT EXISTS batch (
   succeeded INT, errored INT, canceled INT, expired INT);
 CREATE INDEX IF NOT EXISTS batch_open ON batch (ends) WHERE ended = 0;
 CREATE TABLE IF NOT EXISTS members (seq INTEGER PRIMARY KEY, positions BLOB, effects BLOB);
-CREATE TABLE IF NOT EXISTS ledger (digest INTEGER PRIMARY KEY, accepted INT, ran INT, billed INT);
 CREATE TABLE IF NOT EXISTS note (name TEXT PRIMARY KEY, value BLOB);
 """
 NEW_BATCH = """
 INSERT INTO batch VALUES (NULL, :id, :workspace, :version, :betas, :count, :created, :duration, :expires, :ends,
   :cancel_initiated, :ended, :deleted, :succeeded, :errored, :canceled, :expired)
 """
-TOTALS = "SELECT count(*), total(accepted), total(billed), total(accepted > 1), total(billed > 1) FROM ledger"
 COLUMNS = [each.name for each in fields(Batch)]  # in the order of the table
 
 
@@ -54,18 +52,14 @@ class Store:
         self._db.execute("COMMIT")
 
     def accept(self, batch: Batch, members: Members) -> Batch:
-        """Store a new batch; every input counts as accepted once more. Returns the batch with its place in the list."""
+        """Store a new batch. Returns it with its place in the list."""
         with self._transaction():
             seq = self._db.execute(NEW_BATCH, asdict(batch)).lastrowid
             self._db.execute("INSERT INTO members VALUES (?, ?, '[]')", (seq, members.to_bytes()))
-            self._db.executemany(
-                "INSERT INTO ledger VALUES (?, 1, 0, 0) ON CONFLICT DO UPDATE SET accepted = accepted + 1",
-                ((each,) for each in members.digests),
-            )
         return self.batch(batch.workspace, batch.id) or batch
 
-    def end(self, batch: Batch, members: Members, effects: list[Any], billed: Iterable[bool]) -> None:
-        """Store how a batch ended: its counts, each item's end, and what was billed."""
+    def end(self, batch: Batch, members: Members, effects: list[Any]) -> None:
+        """Store how a batch ended: its counts, and each item's end."""
         with self._transaction():
             counts = (batch.succeeded, batch.errored, batch.canceled, batch.expired)
             self._db.execute(
@@ -75,10 +69,6 @@ class Store:
             self._db.execute(
                 "UPDATE members SET positions = ?, effects = ? WHERE seq = ?",
                 (members.to_bytes(), orjson.dumps(effects), batch.seq),
-            )
-            self._db.executemany(
-                "UPDATE ledger SET ran = ran + 1, billed = billed + ? WHERE digest = ?",
-                zip(billed, members.digests, strict=True),
             )
 
     def cancel(self, batch: Batch) -> None:
@@ -126,21 +116,6 @@ class Store:
         """A batch's items and its scripted effects."""
         row = self._db.execute("SELECT positions, effects FROM members WHERE seq = ?", (batch.seq,)).fetchone()
         return Members.from_bytes(row[0]), orjson.loads(row[1])
-
-    def ran(self, digest: int) -> int:
-        """How often this input was in a batch that ended."""
-        row = self._db.execute("SELECT ran FROM ledger WHERE digest = ?", (digest,)).fetchone()
-        return int(row[0]) if row else 0
-
-    def ledger(self) -> Iterator[tuple[int, int, int]]:
-        """Digest, times accepted, times billed of every input."""
-        yield from self._db.execute("SELECT digest, accepted, billed FROM ledger")
-
-    def totals(self) -> dict[str, int]:
-        """The ledger in five sums; `accepted_twice` and `billed_twice` count inputs."""
-        names = ("inputs", "accepted", "billed", "accepted_twice", "billed_twice")
-        row = self._db.execute(TOTALS).fetchone()
-        return {name: int(value) for name, value in zip(names, row, strict=True)}
 
     def note(self, name: str) -> Any:
         """A remembered JSON value, or None."""

@@ -78,6 +78,8 @@ def cut(scope: Scope, *, reset: bool) -> None:
     `reset` sends a TCP RST; otherwise what was written goes out, followed by an end without the chunked terminator.
     """
     transport = scope["extensions"][TRANSPORT]["transport"]
+    if transport.is_closing():
+        return
     if not reset:
         transport.close()
         return

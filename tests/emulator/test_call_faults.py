@@ -155,6 +155,9 @@ def test_a_list_can_be_empty_or_lag_behind(server, api):
         ({"on": "create", "fault": "overload"}, "got 'overload'"),
         ({"on": "creation", "fault": "overloaded"}, "got 'creation'"),
         ({"on": "create", "fault": "overloaded", "time": 1}, "did you mean 'times'"),
+        ({"on": "create", "fault": "overloaded", "times": "once"}, "'times' wants int"),
+        ({"on": "create", "fault": "overloaded", "skip": -1}, "cannot be negative"),
+        ({"on": "results", "fault": "cut_mid_line", "ending": "bang"}, "got 'bang'"),
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused_in_a_sentence(server, rule, wanted):

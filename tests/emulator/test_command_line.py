@@ -12,12 +12,13 @@ import pytest
 from bakehouse_emulator.cli import main
 
 
-def test_it_says_where_it_listens_and_ends_on_request(spawn):
+@pytest.mark.parametrize("request_to_end", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_where_it_listens_and_ends_on_request(spawn, request_to_end):
     process, server = spawn()
     assert process.stdout.readline() == f"listening on {server.url}\n"
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(request_to_end)
     rest, _ = process.communicate(timeout=10)
-    assert rest == ""
+    assert (rest, process.returncode) == ("", 0)
 
 
 def test_quiet_says_nothing(spawn):

@@ -72,9 +72,7 @@ def test_a_batch_of_many_megabytes_is_answered_item_by_item(server, api):
 
 def test_uploads_at_the_same_time_do_not_mix(server, api, call):
     def upload(count):
-        return (
-            call(server).http.post("/v1/messages/batches", content=_slowly(api, f"{count} ", count)).json()["id"]
-        )
+        return call(server).http.post("/v1/messages/batches", content=_slowly(api, f"{count} ", count)).json()["id"]
 
     with ThreadPoolExecutor(2) as pool:
         batches = list(pool.map(upload, (4000, 3000)))

@@ -9,7 +9,15 @@ from typing import Any
 import structlog
 
 #: Loggers that say one line per message or request at INFO; ours say one per transition.
-CHATTY = ("celery.app.trace", "celery.worker.strategy", "celery.beat", "httpx2", "httpcore2", "kombu")
+CHATTY = (
+    "celery.app.trace",
+    "celery.worker.strategy",
+    "celery.beat",
+    "celery.worker.request",
+    "httpx2",
+    "httpcore2",
+    "kombu",
+)
 
 
 def configure(level: str = "INFO") -> None:

@@ -30,7 +30,7 @@ def settle(runtime: Runtime, batch_id: int, record_ids: Sequence[int] | None = N
         _open_circuit(runtime, decisions)
         if record_ids is not None or not settled.records:
             break
-    if batches.finish(runtime.database, batch_id):
+    if record_ids is None and batches.finish(runtime.database, batch_id):
         log.info("finished", batch=batch_id)
     return total
 

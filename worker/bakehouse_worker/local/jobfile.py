@@ -35,12 +35,15 @@ class BadLine:
 
 @dataclass(slots=True)
 class Scan:
-    """What a file holds. `bad` lines are left out of every count; `changed` ones are known under another body."""
+    """What a file holds. `bad` lines are left out of every count; `changed` ones are known under another body;
+    `others` are the job's records that the file does not have.
+    """
 
     path: Path
     total: int = 0
     new: int = 0
     known: int = 0
+    others: int = 0
     changed: list[tuple[int, str]] = field(default_factory=list)
     bad: list[BadLine] = field(default_factory=list)
     fingerprint: tuple[int, int] = (0, 0)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
 from rich.console import Console
 
 from bakehouse import Client, ConfigurationError, InboxFull
-from bakehouse.contract import Record
 from bakehouse_worker import export, schema
 from bakehouse_worker.local import emulated, jobfile
 from bakehouse_worker.local.jobfile import Scan
@@ -30,6 +30,8 @@ from bakehouse_worker.preflight import Identity, check_identity
 from bakehouse_worker.settings import Settings
 from bakehouse_worker.store import reading, records, schema_stamp, submissions
 from bakehouse_worker.store.database import Database, open_database
+
+T = TypeVar("T")
 
 #: Seconds between two looks at the job.
 LOOK = 0.25
@@ -117,6 +119,8 @@ def _scan(options: Options, database: Database, console: Console) -> Scan:
                 f"{len(found.bad):,} of the lines cannot be sent, so nothing was; mend them, or leave them out with --skip-bad"
             )
         console.print(f"left out: {len(found.bad):,} bad lines", highlight=False)
+    jobs = reading.jobs(database, options.job) if exists else []
+    found.others = max(0, (jobs[0].known if jobs else 0) - found.known - len(found.changed))
     if not found.total:
         raise ConfigurationError(f"{options.source} has no lines to send")
     if found.changed and not options.update:
@@ -151,7 +155,8 @@ def _work(options: Options, settings: Settings, found: Scan, console: Console) -
     extra = (lambda home: emulated.child(home, options.emulator_script)) if options.emulator else None
     try:
         with Stack(settings, extra=extra) as stack, ProgressView(console) as view:
-            _enqueue(options, found, stack)
+            if found.new or found.changed:
+                _enqueue(options, found, stack)
             if options.retry_failed:
                 records.requeue_failed(stack.runtime.database, options.job)
             _wait(options, found, stack, view)
@@ -166,16 +171,10 @@ def _work(options: Options, settings: Settings, found: Scan, console: Console) -
 
 def _enqueue(options: Options, found: Scan, stack: Stack) -> None:
     """Enqueue what the store does not know yet, keeping the inbox small, and say how many records the job has."""
-    database = stack.runtime.database
-    if not (found.new or found.changed):
-        return
-    jobs = reading.jobs(database, options.job)
-    expected = (jobs[0].known if jobs else 0) + found.new
-    client = Client(
-        stack.runtime.settings.redis_url, prefix=stack.runtime.settings.redis_prefix, max_inbox_bytes=INBOX_BYTES
-    )
+    runtime = stack.runtime
+    client = Client(runtime.settings.redis_url, prefix=runtime.settings.redis_prefix, max_inbox_bytes=INBOX_BYTES)
     for span in _spans(jobfile.lines(found, options.job, limit=options.limit, replace=options.update)):
-        known = records.known_digests(database, options.job, [record.custom_id for record in span])
+        known = records.known_digests(runtime.database, options.job, [record.custom_id for record in span])
         unsent = [record for record in span if known.get(record.custom_id) != record.digest]
         while unsent:
             try:
@@ -185,18 +184,18 @@ def _enqueue(options: Options, found: Scan, stack: Stack) -> None:
                 unsent = unsent[full.accepted :]
                 stack.tend()
                 time.sleep(LOOK / 5)
-    client.close(options.job, expected=expected)
+    client.close(options.job, expected=found.total + found.others)
 
 
-def _spans(items: Iterable[Record]) -> Iterator[list[Record]]:
+def _spans(items: Iterable[T]) -> Iterator[list[T]]:
     remaining = iter(items)
     while span := list(islice(remaining, jobfile.SPAN)):
         yield span
 
 
 def _wait(options: Options, found: Scan, stack: Stack, view: ProgressView) -> None:
-    """Tend the stack until every record of the job has its end."""
-    database = stack.runtime.database
+    """Tend the stack until every line of the file has its end. What Redis lost before acceptance is enqueued again."""
+    database, expected = stack.runtime.database, found.total + found.others
     changing = {custom_id for _, custom_id in found.changed}
     old = records.known_digests(database, options.job, sorted(changing)) if changing else {}
     while True:
@@ -205,12 +204,24 @@ def _wait(options: Options, found: Scan, stack: Stack, view: ProgressView) -> No
         moment = look(database, options.job, found.total, inbox)
         if moment is not None:
             view.show(moment)
-            if changing and not inbox:
-                changing -= _changed(options, database, old)
-            arrived = moment.job.expected is not None and moment.job.known >= moment.job.expected
-            if arrived and moment.job.ended >= moment.job.known and not changing:
+        if changing and not inbox:
+            changing -= _changed(options, database, old)
+        known, ended = (moment.job.known, moment.job.ended) if moment else (0, 0)
+        if ended >= known and not changing and (known >= expected or not inbox):
+            if not _unknown(options, database, found):
                 return
+            if not inbox:
+                _enqueue(options, found, stack)
         time.sleep(LOOK)
+
+
+def _unknown(options: Options, database: Database, found: Scan) -> bool:
+    """Tell whether some line of the file has neither a record nor a rejected receipt."""
+    refused = {custom_id for custom_id, _ in reading.rejections(database, options.job, limit=10_000)}
+    for span in _spans(jobfile.custom_ids(found, limit=options.limit)):
+        if set(span) - records.known_digests(database, options.job, span).keys() - refused:
+            return True
+    return False
 
 
 def _changed(options: Options, database: Database, old: dict[str, str]) -> set[str]:

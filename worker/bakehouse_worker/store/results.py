@@ -152,7 +152,11 @@ def unsettled(
         query = query.where(_record.c.id.in_(record_ids))
     with database.read() as connection:
         rows: Any = connection.execute(query.order_by(_record.c.id).limit(limit))
-        return [Unsettled(*row[:7], Usage(*row[7:])) for row in rows]
+        return [_unsettled(*row) for row in rows]
+
+
+def _unsettled(*row: Any) -> Unsettled:
+    return Unsettled(*row[:7], usage=Usage(*row[7:]))  # type: ignore[misc]
 
 
 def settle(database: Database, batch_id: int, decisions: Sequence[tuple[Unsettled, Decision]]) -> Settled:
