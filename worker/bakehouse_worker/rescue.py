@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bakehouse_worker.accept import accept
-from bakehouse_worker.errors import GatewayError
+from bakehouse_worker.errors import GatewayError, Refused
 from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.store import holds, submissions
@@ -132,14 +132,30 @@ def _adopt(runtime: Runtime, doubt: Doubt, remote: Remote) -> bool:
 
 
 def _believe_absent(runtime: Runtime, doubt: Doubt, listing: Listing) -> bool:
-    """Give a submission up only when it had time to appear and the list shows a batch of ours that it must show."""
+    """Give a submission up only when it had time to appear, and the list shows what an honest list must show."""
     if runtime.database.now() - doubt.since < runtime.settings.doubt_grace:
         return False
-    witness = submissions.a_known_open_id(runtime.database, doubt.workspace, doubt.started_at)
-    if witness is not None and witness not in {remote.id for remote in listing.batches}:
-        log.error("the list does not show a batch known to be there", submission=doubt.submission_id, witness=witness)
+    if reason := _distrust(runtime, doubt, {remote.id for remote in listing.batches}):
+        log.error("stays in doubt", submission=doubt.submission_id, reason=reason)
+        submissions.explain(runtime.database, doubt.submission_id, f"in doubt: {reason}")
         return False
     abandoned = submissions.abandon(runtime.database, doubt.submission_id, "not listed by the API within DOUBT_GRACE")
     if abandoned:
         log.warning("believed absent, goes again", batch=doubt.batch_id, submission=doubt.submission_id)
     return abandoned
+
+
+def _distrust(runtime: Runtime, doubt: Doubt, listed: set[str]) -> str | None:
+    """Say why a list is no evidence of absence: it lacks a batch that is known to be there. None if it may be believed."""
+    later = submissions.accepted_after(runtime.database, doubt.submission_id, doubt.workspace)
+    if later and not later & listed:
+        return "the API's list does not show batches of ours that are known to be there"
+    if doubt.anchor is None or doubt.anchor in listed:
+        return None
+    try:
+        runtime.gateway.retrieve(doubt.anchor)
+    except Refused as error:
+        return None if error.status == 404 else f"the API's list cannot be checked ({error.error_type})"
+    except GatewayError:
+        return "the API's list cannot be checked now"
+    return f"the API's list does not show {doubt.anchor}, which is there"

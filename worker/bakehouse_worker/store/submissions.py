@@ -309,20 +309,19 @@ def known_remote_ids(database: Database, remote_ids: Sequence[str]) -> set[str]:
         return set(connection.scalars(select(_submission.c.remote_id).where(_submission.c.remote_id.in_(remote_ids))))
 
 
-def a_known_open_id(database: Database, workspace: str, since: float) -> str | None:
-    """Return the newest remote id of ours accepted after `since`, which any honest list must show."""
-    query = (
-        select(_submission.c.remote_id)
-        .where(
-            _submission.c.workspace == workspace,
-            _submission.c.remote_id.is_not(None),
-            _submission.c.resolved_at > since,
-        )
-        .order_by(_submission.c.id.desc())
-        .limit(1)
-    )
+def accepted_after(database: Database, submission_id: int, workspace: str) -> set[str]:
+    """Return remote ids of ours whose submission began after another: an honest list shows them before that one's anchor."""
+    later = (_submission.c.workspace == workspace) & (_submission.c.id > submission_id)
+    query = select(_submission.c.remote_id).where(later, _submission.c.state == SubmissionState.ACCEPTED)
     with database.read() as connection:
-        return connection.scalar(query)
+        return set(connection.scalars(query.order_by(_submission.c.id.desc()).limit(100)))
+
+
+def explain(database: Database, submission_id: int, alarm: str) -> None:
+    """Say on its batch why a submission stays in doubt."""
+    with database.write() as connection:
+        held = (_batch.c.submission_id == submission_id) & (_batch.c.state == BatchState.IN_DOUBT)
+        connection.execute(update(_batch).where(held).values(alarm=alarm))
 
 
 def abandon(database: Database, submission_id: int, note: str) -> bool:
