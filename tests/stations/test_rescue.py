@@ -36,13 +36,14 @@ def test_a_sender_lost_while_closing_leaves_a_doubt_that_is_looked_into(world):
     assert world.server.totals()["accepted"] == 3
 
 
-def test_after_a_crash_on_one_machine_nothing_waits_for_leases(world):
-    uploading, closing = world.packed(3) + world.packed(2, text="more")
+def test_after_a_crash_on_one_machine_nothing_waits_for_leases(make_world):
+    world = make_world(max_batch_requests=3)
+    uploading, closing = world.packed(6)
     begin(world, uploading)
     assert submissions.closing(world.runtime.database, begin(world, closing), 180)
     after_crash(world.runtime)
     assert {batch.id: batch.state for batch in world.batches()} == {uploading: "packed", closing: "in_doubt"}
-    assert world.run_to_end()["succeeded"] == 5
+    assert world.run_to_end()["succeeded"] == 6
 
 
 def test_an_empty_list_is_no_evidence_when_a_batch_of_ours_must_be_in_it(make_world):

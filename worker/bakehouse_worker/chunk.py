@@ -73,7 +73,8 @@ def plan(lanes: Sequence[LaneView], capacity: Capacity, now: float) -> Plan:
 
     Only records with the same betas and API version share a batch. Higher priority leaves first; within a priority, jobs take
     turns record by record. A batch leaves when it is full, when its oldest record has waited `linger` seconds, or when it holds
-    the rest of a job that is complete. Sizes are bytes on the wire, counted at their largest.
+    the rest of a job that is complete; a part-filled one waits for a batch that is about to leave, because it would stand behind
+    that one anyway and may take along what that one leaves behind. Sizes are bytes on the wire, counted at their largest.
     """
     planned: list[PlannedBatch] = []
     oversized: list[tuple[int, int]] = []
@@ -83,6 +84,7 @@ def plan(lanes: Sequence[LaneView], capacity: Capacity, now: float) -> Plan:
         groups.setdefault((lane.api_version, lane.betas), []).append(lane)
     for (api_version, betas), members in groups.items():
         ready = any(lane.complete or now - lane.oldest >= capacity.linger for lane in members)
+        ready = ready and not any(lane.leaving for lane in members)
         fitting: list[tuple[int, int]] = []
         for record_id, size in _in_turn(members):
             if size + wire.OVERHEAD + ENVELOPE > capacity.bytes:

@@ -36,7 +36,7 @@ class Moment:
     at: float
 
 
-def look(database: Database, name: str, total: int, inbox: int) -> Moment | None:
+def look(database: Database, name: str, total: int, inbox: int | None) -> Moment | None:
     """Read a job's present state; None until acceptance knows the job."""
     found = reading.jobs(database, name)
     if not found:
@@ -45,9 +45,11 @@ def look(database: Database, name: str, total: int, inbox: int) -> Moment | None
     return Moment(found[0], live, tuple(_waits(database, found[0], live, now, inbox)), total, now)
 
 
-def _waits(database: Database, job: JobView, live: tuple[BatchView, ...], now: float, inbox: int) -> list[str]:
+def _waits(database: Database, job: JobView, live: tuple[BatchView, ...], now: float, inbox: int | None) -> list[str]:
     waits = []
-    if inbox:
+    if inbox is None:
+        waits.append("Redis does not answer")
+    elif inbox:
         waits.append(f"{inbox:,} in the inbox")
     if held := holds.current(database):
         until = f", next try in {held.until - now:,.0f} s" if held.until else ""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import orjson
+import redis
 from rich.console import Console
 
 from bakehouse import Client, ConfigurationError, InboxFull
@@ -200,19 +201,27 @@ def _wait(options: Options, found: Scan, stack: Stack, view: ProgressView) -> No
     old = records.known_digests(database, options.job, sorted(changing)) if changing else {}
     while True:
         stack.tend()
-        inbox = int(stack.runtime.redis.xlen(stack.runtime.keys.inbox))
+        inbox = _inbox(stack)
         moment = look(database, options.job, found.total, inbox)
         if moment is not None:
             view.show(moment)
-        if changing and not inbox:
+        if changing and inbox == 0:
             changing -= _changed(options, database, old)
         known, ended = (moment.job.known, moment.job.ended) if moment else (0, 0)
-        if ended >= known and not changing and (known >= expected or not inbox):
+        if ended >= known and not changing and (known >= expected or inbox == 0):
             if not _unknown(options, database, found):
                 return
-            if not inbox:
+            if inbox == 0:
                 _enqueue(options, found, stack)
         time.sleep(LOOK)
+
+
+def _inbox(stack: Stack) -> int | None:
+    """Return how many entries wait in the inbox; None while Redis is away (it is being restarted, or changes hands)."""
+    try:
+        return int(stack.runtime.redis.xlen(stack.runtime.keys.inbox))
+    except redis.RedisError:
+        return None
 
 
 def _unknown(options: Options, database: Database, found: Scan) -> bool:

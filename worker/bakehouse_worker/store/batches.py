@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, insert, null, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, null, select, update
 
 from bakehouse_worker.store.counters import Deltas, per_job
 from bakehouse_worker.store.database import Database, spans
@@ -37,6 +37,7 @@ class LaneView:
     oldest: float
     complete: bool  #: waiting brings the job no company: see `_is_complete`
     sizes: tuple[tuple[int, int], ...]
+    leaving: bool = False  #: a batch of the same betas and API version is about to leave, and may leave some behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +68,8 @@ def due_lanes(database: Database, limit: int) -> list[LaneView]:
         waiting = [job_id for job_id, states in counters.items() if states.get(RecordState.PENDING)]
         if not waiting:
             return []
-        settling = connection.execute(
-            select(_batch.c.id).where(
-                _batch.c.finished_at.is_(None), _batch.c.state.in_((BatchState.ENDED, BatchState.COLLECTED))
-            )
-        ).first()
+        settling = _exists(connection, _batch.c.state.in_((BatchState.ENDED, BatchState.COLLECTED)))
+        leaving = _about_to_leave(connection, now)
         oldest = (
             select(func.min(_record.c.next_at))
             .where(_record.c.lane_id == _lane.c.id, _record.c.state == RecordState.PENDING)
@@ -90,12 +88,25 @@ def due_lanes(database: Database, limit: int) -> list[LaneView]:
             )
             sizes = tuple((record_id, size) for record_id, size in connection.execute(due))
             complete = not settling and _is_complete(connection, lane.job_id, lane.expected, counters[lane.job_id], now)
+            group = (lane.api_version, lane.betas)
+            oldest_at = float(lane.oldest)
             views.append(
-                LaneView(
-                    lane.id, lane.job_id, lane.priority, lane.api_version, lane.betas, lane.oldest, complete, sizes
-                )
+                LaneView(lane.id, lane.job_id, lane.priority, *group, oldest_at, complete, sizes, group in leaving)
             )
         return views
+
+
+def _exists(connection: Connection, which: ColumnElement[bool]) -> bool:
+    live = select(_batch.c.id).where(_batch.c.finished_at.is_(None), which)
+    return connection.execute(live.limit(1)).first() is not None
+
+
+def _about_to_leave(connection: Connection, now: float) -> set[tuple[str, str]]:
+    """Return (API version, betas) of the batches that are being uploaded or will be next."""
+    packed = (_batch.c.state == BatchState.PACKED) & (_batch.c.not_before <= now)
+    query = select(_batch.c.api_version, _batch.c.betas).distinct()
+    query = query.where(_batch.c.finished_at.is_(None), packed | (_batch.c.state == BatchState.UPLOADING))
+    return {(row.api_version, row.betas) for row in connection.execute(query)}
 
 
 def _is_complete(

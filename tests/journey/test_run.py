@@ -1,0 +1,216 @@
+"""`bakehouse run`: a file in, a file out, whatever happens in between."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from journey_machine import wait_until
+
+from bakehouse_worker.tables import BatchState
+
+
+def free_form(number):
+    """Ids as people have them: spaces, other alphabets, 300 characters."""
+    long = f"{number} " + "x" * (299 - len(str(number)))
+    return (f"récord {number} ☃", f"записка № {number}", long)[number % 3]
+
+
+def test_ten_thousand_records_with_free_form_ids_come_back_in_order_each_with_its_own_answer(machine, api):
+    api.options({"results_url": "https://elsewhere.invalid"})
+    machine.write(10_000, custom_id=free_form)
+    done = machine.run(
+        "run", "in.jsonl", "-o", "out.jsonl", BAKEHOUSE_MAX_BATCH_REQUESTS="1000", ANTHROPIC_BASE_URL=f"{api.url}/v1"
+    )
+    assert done.returncode == 0, done.stderr
+    machine.check_answers()
+    assert api.stats()["calls"]["create"] in (10, 11)
+    assert "10,000 records, 10,000 answers" in done.stdout
+    assert "synchronous calls would have cost $" in done.stdout
+    first = (machine.home / "out.jsonl").read_bytes()
+
+    again = machine.run("run", "in.jsonl", "-o", "out.jsonl")
+    assert again.returncode == 0
+    assert api.totals()["accepted"] == 10_000
+    assert (machine.home / "out.jsonl").read_bytes() == first
+
+    machine.write(1, start=10_000, mode="a")
+    appended = machine.run("run", "in.jsonl", "-o", "out.jsonl")
+    assert appended.returncode == 0
+    assert api.totals()["accepted"] == 10_001
+    machine.check_answers()
+    assert machine.run("doctor").returncode == 0
+
+
+def test_permanent_failures_are_in_the_output_with_the_apis_own_error(machine, api):
+    machine.write(20)
+    machine.write(2, start=20, mode="a", model="claude-of-nowhere")
+    machine.write(1, start=22, mode="a", max_tokens=10_000_000)
+    api.rules(
+        {
+            "on": "result",
+            "fault": "errored",
+            "type": "overloaded_error",
+            "message": "busy",
+            "first_times": 1,
+            "share": 0.3,
+        }
+    )
+    done = machine.run("run", "in.jsonl", "-o", "out.jsonl")
+    assert done.returncode == 1, done.stderr
+    results = [line["result"] for line in machine.lines()]
+    assert [result["type"] for result in results] == ["succeeded"] * 20 + ["errored"] * 3
+    assert "claude-of-nowhere" in results[20]["error"]["error"]["message"]
+    assert "10000000" in results[22]["error"]["error"]["message"]
+    assert "3 failed:" in done.stdout
+    assert "such as record 20" in done.stdout
+    totals = api.totals()
+    assert totals["billed"] == 20
+    assert totals["billed_twice"] == 0
+
+
+KILLED_WHILE = {
+    "it uploads": (
+        {"on": "create", "fault": "slow_read", "seconds": 0.3, "times": 3},
+        (BatchState.UPLOADING, BatchState.CLOSING),
+    ),
+    "batches are in flight": (None, (BatchState.IN_PROGRESS,)),
+    "it collects": ({"on": "results", "fault": "slow_stream", "seconds": 1, "times": 3}, (BatchState.ENDED,)),
+}
+
+
+@pytest.mark.parametrize("moment", KILLED_WHILE)
+def test_killed_with_its_whole_tree_and_run_again_it_goes_on_and_nothing_is_accepted_twice(machine, api, moment):
+    rule, states = KILLED_WHILE[moment]
+    if rule:
+        api.rules(rule)
+    machine.write(4_000, system="x" * 500)
+    env = {"BAKEHOUSE_MAX_BATCH_REQUESTS": "1000"}
+    process = machine.start("run", "in.jsonl", "-o", "out.jsonl", **env)
+    wait_until(lambda: any(batch.state in states for batch in machine.batches()), f"killed while {moment}")
+    machine.kill_tree(process)
+    wait_until(lambda: not machine.left_running(), "its children died with it", 10)
+    assert not (machine.home / "out.jsonl").exists()
+    done = machine.run("run", "in.jsonl", "-o", "out.jsonl", **env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    machine.check_answers()
+    totals = api.totals()
+    assert (totals["accepted"], totals["accepted_twice"], totals["billed"]) == (4_000, 0, 4_000)
+    assert machine.run("doctor").returncode == 0
+
+
+def test_ctrl_c_stops_cleanly_says_what_happens_and_the_same_command_goes_on(machine, api):
+    api.options({"batch_seconds": 600})
+    machine.write(500)
+    process = machine.start("run", "in.jsonl", "-o", "out.jsonl")
+    wait_until(
+        lambda: any(batch.state == BatchState.IN_PROGRESS for batch in machine.batches()), "a batch is in flight"
+    )
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert "goes on" in (machine.home / "output.txt").read_text()
+    wait_until(lambda: not machine.left_running(), "nothing is left running", 5)
+    done = machine.run("run", "in.jsonl", "-o", "out.jsonl")
+    assert done.returncode == 0, done.stderr
+    machine.check_answers()
+    assert api.totals()["accepted_twice"] == 0
+
+
+def test_the_same_data_at_another_origin_is_refused_in_one_sentence(machine, api):
+    machine.write(5)
+    assert machine.run("run", "in.jsonl", "-o", "out.jsonl").returncode == 0
+    machine.write(1, start=5, mode="a")
+    elsewhere = api.url.replace("127.0.0.1", "localhost")
+    refused = machine.run("run", "in.jsonl", "-o", "out.jsonl", ANTHROPIC_BASE_URL=elsewhere)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert elsewhere in refused.stderr
+    assert api.totals()["accepted"] == 5
+
+
+def test_a_changed_body_is_refused_and_sent_with_update(machine, api):
+    machine.write(5)
+    assert machine.run("run", "in.jsonl", "-o", "out.jsonl").returncode == 0
+    machine.write(5, max_tokens=65)
+    refused = machine.run("run", "in.jsonl", "-o", "out.jsonl")
+    assert refused.returncode == 2
+    assert "--update" in refused.stderr
+    assert api.totals()["accepted"] == 5
+    updated = machine.run("run", "in.jsonl", "-o", "out.jsonl", "--update")
+    assert updated.returncode == 0, updated.stderr
+    assert api.totals()["accepted"] == 10
+    machine.check_answers()
+
+
+def test_failed_records_are_sent_again_only_when_asked(machine, api):
+    api.rules(
+        {"on": "result", "fault": "errored", "type": "invalid_request_error", "message": "no", "prompt": "item 3"}
+    )
+    machine.write(5)
+    assert machine.run("run", "in.jsonl", "-o", "out.jsonl").returncode == 1
+    api.clear()
+    assert machine.run("run", "in.jsonl", "-o", "out.jsonl").returncode == 1
+    assert api.totals()["accepted"] == 5
+    again = machine.run("run", "in.jsonl", "-o", "out.jsonl", "--retry-failed")
+    assert again.returncode == 0, again.stderr
+    machine.check_answers()
+    assert machine.lines()[3]["attempts"] == 2
+
+
+def test_limit_sends_the_first_lines_and_a_later_run_the_rest(machine, api):
+    machine.write(10)
+    assert machine.run("run", "in.jsonl", "-o", "out.jsonl", "--limit", "3").returncode == 0
+    assert len(machine.lines()) == api.totals()["accepted"] == 3
+    assert machine.run("run", "in.jsonl", "-o", "out.jsonl").returncode == 0
+    assert api.totals()["accepted"] == 10
+    machine.check_answers()
+
+
+def test_two_runs_of_one_job_exclude_each_other_and_two_jobs_share_one_server(machine, api):
+    api.options({"batch_seconds": 300})
+    machine.write(50)
+    machine.write(50, "other.jsonl", start=50)
+    first = machine.start("run", "in.jsonl", "-o", "out.jsonl")
+    wait_until(lambda: machine.batches(), "the first run has packed")
+    refused = machine.run("run", "in.jsonl", "-o", "out2.jsonl")
+    assert refused.returncode == 2
+    assert "another `bakehouse run`" in refused.stderr
+    second = machine.run("run", "other.jsonl", "-o", "other-out.jsonl")
+    assert second.returncode == 0, second.stderr
+    assert first.wait(60) == 0
+    machine.check_answers()
+    machine.check_answers("other.jsonl", "other-out.jsonl")
+    assert api.totals()["accepted_twice"] == 0
+
+
+def test_redis_flushed_in_the_middle_loses_nothing_of_a_file(machine, api):
+    machine.write(2_000)
+    api.options({"batch_seconds": 120})
+    process = machine.start("run", "in.jsonl", "-o", "out.jsonl")
+    wait_until(lambda: machine.batches(), "something is packed")
+    import redis
+
+    redis.Redis.from_url((machine.home / ".bakehouse" / "redis.url").read_text().strip()).flushall()
+    assert process.wait(LIMIT_OF_A_RUN) == 0
+    machine.check_answers()
+    assert api.totals()["accepted_twice"] == 0
+
+
+LIMIT_OF_A_RUN = 60
+
+
+@pytest.mark.parametrize("victim", ["--queues control", "--queues transfer", "beat", "valkey-server"])
+def test_a_child_that_dies_is_restarted_and_the_job_ends(machine, api, victim):
+    api.options({"batch_seconds": 180})
+    machine.write(300)
+    process = machine.start("run", "in.jsonl", "-o", "out.jsonl")
+    wait_until(
+        lambda: any(batch.state == BatchState.IN_PROGRESS for batch in machine.batches()), "a batch is in flight"
+    )
+    doomed = [each for each in machine.left_running() if victim in " ".join(each.cmdline())]
+    assert doomed
+    for each in doomed:
+        each.kill()
+    assert process.wait(LIMIT_OF_A_RUN) == 0, (machine.home / "output.txt").read_text()
+    machine.check_answers()
+    assert api.totals()["accepted_twice"] == 0
