@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -82,8 +83,9 @@ def test_the_demo_runs_without_a_key_or_a_server_on_the_path(machine):
     assert shutil.which("redis-server", path=path) is None
     done = machine.run("demo", "--records", "400", PATH=path, ANTHROPIC_API_KEY="", ANTHROPIC_BASE_URL="")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "400 records, 398 answers" in done.stdout
-    assert "2 failed:" in done.stdout
+    records, answers = re.search(r"(\d+) records, (\d+) answers", done.stdout).groups()
+    (failed,) = re.search(r"(\d+) failed:", done.stdout).groups()
+    assert (records, int(answers) + int(failed)) == ("400", 400)
     assert "the first answers:" in done.stdout
 
 

@@ -6,6 +6,7 @@ every action behind it is a compare-and-set on a row. There is no result backend
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -53,13 +54,12 @@ def pool(queues: Sequence[str], concurrency: int | None) -> list[str]:
 def configure(application: Celery) -> None:
     """Read the settings and configure Celery with them; happens once, at first use."""
     from bakehouse.inbox import locate
-    from bakehouse_worker.runtime import current
+    from bakehouse_worker.settings import load
 
-    settings = current().settings
+    settings = load()
     application.conf.update(
         _rim(broker_url(locate(settings.redis_url, settings.data_dir)), settings.redis_prefix, settings.tick)
     )
-    application.conf.beat_schedule_filename = str(settings.data_dir / "beat-schedule")
     application.conf.imports = settings.imports
 
 
@@ -91,6 +91,7 @@ def _rim(broker: str, prefix: str, tick: float) -> dict[str, Any]:
         "worker_send_task_events": True,
         "task_send_sent_event": False,
         "worker_hijack_root_logger": False,
+        "beat_scheduler": "celery.beat:Scheduler",  # keeps no file: ticks need no memory
         "beat_schedule": {
             "tick": {"task": "bakehouse.tick", "schedule": tick, "options": {"expires": max(3.0, 3 * tick)}},
             "prune": {"task": "bakehouse.prune", "schedule": 3600.0, "options": {"expires": 3600.0}},
@@ -109,6 +110,17 @@ def _log(**_: object) -> None:
 @app.on_configure.connect
 def _configure(sender: Celery | None = None, **_: object) -> None:
     configure(sender or app)
+
+
+@signals.worker_init.connect
+def _import_once(**_: object) -> None:
+    """Import the stations before the pool forks, so that its processes share the memory and none of them pays the time."""
+    if TRANSFER in app.amqp.queues:
+        importlib.import_module("bakehouse_worker.gateway")
+    for station in {name.removeprefix("bakehouse.") for name, queue in ROUTES.items() if queue in app.amqp.queues} - {
+        "tick"
+    }:
+        importlib.import_module(f"bakehouse_worker.{station}")
 
 
 @signals.worker_process_init.connect

@@ -6,10 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bakehouse_worker.app import app
-from bakehouse_worker.runtime import current
+
+if TYPE_CHECKING:
+    from bakehouse_worker.runtime import Runtime
+
+
+def current() -> Runtime:
+    """Return this process's runtime. Imported late: beat knows the tasks' names and needs no store."""
+    from bakehouse_worker import runtime
+
+    return runtime.current()
 
 
 @app.task(name="bakehouse.tick", send_events=False)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
@@ -69,10 +70,10 @@ def run(options: Options, settings: Settings, console: Console) -> int:
     with lock:
         export.check_writable(options.output)
         database = open_database(settings.database_url, home / settings.sqlite_path.name)
-        asking = None if options.emulator else _ask_who_we_are()
-        found = _scan(options, database, console)
-        if asking is not None:
-            check_identity(_known_identity(database), _answer(asking))
+        with _asking_who_we_are(options) as asking:
+            found = _scan(options, database, console)
+            if asking is not None:
+                check_identity(_known_identity(database), _answer(asking))
         if _anything_to_do(options, database, found):
             _work(options, settings, found, console)
         failed = _export(options, database, found)
@@ -82,10 +83,18 @@ def run(options: Options, settings: Settings, console: Console) -> int:
         return 1 if failed else 0
 
 
-def _ask_who_we_are() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "bakehouse_worker.preflight"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
-    )
+@contextmanager
+def _asking_who_we_are(options: Options) -> Iterator[subprocess.Popen[bytes] | None]:
+    """Ask the API while the file is read; the emulator is our own, and is not asked."""
+    if options.emulator:
+        yield None
+        return
+    argv = [sys.executable, "-m", "bakehouse_worker.preflight"]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as asking:
+        try:
+            yield asking
+        finally:
+            asking.kill()
 
 
 def _answer(asking: subprocess.Popen[bytes]) -> Identity:

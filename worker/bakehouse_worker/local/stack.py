@@ -17,13 +17,16 @@ from bakehouse import ConfigurationError
 from bakehouse_worker import rescue, schema
 from bakehouse_worker.local import embedded
 from bakehouse_worker.local.locks import FileLock
-from bakehouse_worker.local.supervise import Child, Supervisor
+from bakehouse_worker.local.supervise import GRACE, Child, Supervisor
 from bakehouse_worker.runtime import Runtime, make
 from bakehouse_worker.settings import Settings
+from bakehouse_worker.store import due
 from bakehouse_worker.store.database import reach
 
 #: Seconds that a joining command waits for the holder's server.
 JOIN_LIMIT = 30.0
+#: Seconds that children without work in hand have to end by themselves.
+IDLE_GRACE = 0.3
 #: Every worker process holds this lock, shared.
 WORKERS_LOCK = "workers.lock"
 ROLES = (
@@ -85,11 +88,13 @@ class Stack:
             self._take_over()
 
     def stop(self) -> None:
-        """Stop what this command started."""
+        """Stop what this command started. Workers without work in hand need no time to finish it."""
+        idle = False
         if self._runtime is not None:
+            idle = self._lock.held and due.idle(self._runtime.database)
             self._runtime.database.close()
         if self._lock.held:
-            self.supervisor.stop()
+            self.supervisor.stop(IDLE_GRACE if idle else GRACE)
             if not self._settings.redis_url:
                 (self.home / "redis.url").unlink(missing_ok=True)
             self._lock.release()

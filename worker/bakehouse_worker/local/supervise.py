@@ -79,13 +79,13 @@ class Supervisor:
                 child.start()
                 self.restarts += 1
 
-    def stop(self) -> None:
-        """Ask all children to end, the last started first, and kill those that do not within GRACE seconds."""
+    def stop(self, grace: float = GRACE) -> None:
+        """Ask all children to end, the last started first, and kill those that do not within `grace` seconds."""
         doomed = list(reversed(self.children))
         self.children.clear()
         for child in doomed:
             _signal(child, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + grace
         for child in doomed:
             if child.process is not None:
                 try:

@@ -52,6 +52,14 @@ def due(database: Database, limit: int) -> Due:
         )
 
 
+def idle(database: Database) -> bool:
+    """Tell whether no worker has anything in hand: no live batch, and no outcome on its way."""
+    with database.read() as connection:
+        waiting = select(_delivery.c.record_id).where(_delivery.c.state == "waiting").limit(1)
+        batch = select(_batch.c.id).where(_batch.c.finished_at.is_(None)).limit(1)
+        return connection.execute(batch).first() is None and connection.execute(waiting).first() is None
+
+
 def _ids(connection: Connection, which: ColumnElement[bool], limit: int) -> tuple[int, ...]:
     live = select(_batch.c.id).where(_batch.c.finished_at.is_(None), which)
     return tuple(connection.scalars(live.order_by(_batch.c.id).limit(limit)))
