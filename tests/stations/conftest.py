@@ -36,8 +36,9 @@ class Clock:
 class World:
     """A store, a Redis, an emulator, and the stations to be called in any order."""
 
-    def __init__(self, home, redis_url, server, **settings):
+    def __init__(self, home, redis_url, database_url, server, **settings):
         self.home, self.server, self.clock = home, server, Clock()
+        self.database_url = database_url
         self.redis_url = redis_url
         self.prefix = f"t{uuid.uuid4().hex[:8]}"
         self.settings = Settings(
@@ -58,7 +59,7 @@ class World:
     def worker(self, **changes):
         """Another worker process's view of the same world."""
         settings = self.settings.model_copy(update=changes)
-        return Runtime(settings, open_database("", home_file(self.home), self.clock), dice=lambda: 0.5)
+        return Runtime(settings, open_database(self.database_url, self.home / "bakehouse.sqlite", self.clock), dice=lambda: 0.5)
 
     def params(self, text="hello", **more):
         return {
@@ -139,10 +140,6 @@ class World:
         assert not bad, bad
 
 
-def home_file(home):
-    return home / "bakehouse.sqlite"
-
-
 @pytest.fixture
 def server():
     with running(EmulatorOptions(speed=0)) as emulator:
@@ -150,7 +147,7 @@ def server():
 
 
 @pytest.fixture
-def make_world(tmp_path, redis_url, server, monkeypatch):
+def make_world(tmp_path, redis_url, new_database, server, monkeypatch):
     """Build worlds; at the end of the test the books of each must agree."""
     monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
     monkeypatch.setenv("ANTHROPIC_API_KEY", "key")
@@ -159,7 +156,7 @@ def make_world(tmp_path, redis_url, server, monkeypatch):
     def build(**settings):
         home = tmp_path / f"home{len(made)}"
         home.mkdir()
-        made.append(World(home, redis_url, server, **settings))
+        made.append(World(home, redis_url, new_database(), server, **settings))
         return made[-1]
 
     yield build

@@ -162,6 +162,15 @@ def test_only_a_record_that_cannot_travel_alone_is_named_as_oversized(views, cap
             assert record not in oversized
 
 
+def test_a_record_that_fills_a_body_to_its_last_byte_and_a_comma_still_travels():
+    limit = 10_000
+    largest = limit - body_bytes([(2**63 - 1, 0)]) - len(",")
+    view = lane(1, [largest, largest + 2], complete=True, first=2**63 - 2)
+    made = plan([view], Capacity(10, limit, LINGER, 1_000), NOW)
+    assert planned(made) == [view.sizes[0]]
+    assert made.oversized == (view.sizes[1],)
+
+
 @given(lanes(), capacities, st.integers(0, 6))
 def test_an_oversized_record_changes_nothing_for_the_others(views, capacity, where):
     huge = (1, capacity.bytes)
@@ -272,6 +281,19 @@ def test_a_lane_that_leaves_takes_along_what_may_share_its_batch_and_nothing_els
     company, stranger = lane(2, [10], job=2), lane(3, [10], job=3, betas="files-api-2025-04-14")
     made = plan([ready, company, stranger], AMPLE, NOW)
     assert set(planned(made)) == {*ready.sizes, *company.sizes}
+
+
+def test_a_part_filled_batch_waits_for_one_of_its_group_that_is_about_to_leave_and_a_full_one_does_not():
+    part = replace(lane(1, [10] * 3, oldest=LINGERED, complete=True), leaving=True)
+    assert plan([part], AMPLE, NOW).batches == ()
+    full = replace(lane(1, [10] * 13, complete=True), leaving=True)
+    assert [len(batch.members) for batch in plan([full], AMPLE, NOW).batches] == [10]
+
+
+def test_a_batch_that_is_about_to_leave_holds_up_no_other_group():
+    held = replace(lane(1, [10], complete=True), leaving=True)
+    free = lane(2, [10], complete=True, betas="files-api-2025-04-14")
+    assert planned(plan([held, free], AMPLE, NOW)) == list(free.sizes)
 
 
 @given(lanes(), capacities)

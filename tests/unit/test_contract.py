@@ -68,6 +68,31 @@ def test_a_plain_record_has_a_header_without_what_was_not_asked_for():
     assert set(json.loads(header)) == {"v", *REQUIRED}
 
 
+def test_an_entry_that_the_first_release_wrote_can_still_be_read():
+    header = (
+        b'{"v":1,"job":"triage","id":"ticket-42","digest":"00000000000000000000000000000000","model":"claude-haiku-5-5",'
+        b'"api":"2026-10-21","priority":5,"betas":["a-1","b-2"],"on_result":"myapp:save","metadata":{"ticket":42},'
+        b'"spans":{"model":[9,27]},"replace":true}'
+    )
+    read = decode(header, b"{}")
+    assert fields_of(read) == {
+        "job": "triage",
+        "custom_id": "ticket-42",
+        "params": b"{}",
+        "digest": "0" * 32,
+        "model": "claude-haiku-5-5",
+        "api_version": "2026-10-21",
+        "priority": 5,
+        "betas": ("a-1", "b-2"),
+        "on_result": "myapp:save",
+        "metadata": b'{"ticket":42}',
+        "spans": {"model": (9, 27)},
+        "replace": True,
+    }
+    assert encode_record(read)[0] == header
+    assert decode(b'{"v":1,"close":"triage","expected":3}', b"") == Close("triage", 3)
+
+
 @given(named, st.integers(0, 2**63 - 1))
 def test_a_close_comes_back_from_the_wire(job, expected):
     assert decode(*encode_close(Close(job, expected))) == Close(job, expected)

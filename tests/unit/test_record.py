@@ -415,6 +415,12 @@ def test_a_record_holds_what_was_asked_for():
     assert {name: json.loads(built.params[start:end]) for name, (start, end) in built.spans.items()} == GOOD
 
 
+def test_a_record_of_params_alone_asks_for_nothing_special():
+    built = build(GOOD)
+    assert (built.job, built.priority, built.betas, built.api_version) == ("default", 0, (), DEFAULT_API_VERSION)
+    assert (built.on_result, built.metadata, built.replace) == (None, None, False)
+
+
 # The digest stands for what is asked
 
 

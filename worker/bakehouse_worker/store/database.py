@@ -33,17 +33,22 @@ class RowRefused(Exception):
 
 
 class Database:
-    """A store. `clock` gives seconds since 1970 and is injected by tests; PostgreSQL's own clock is used where hosts share one."""
+    """A store. `clock` gives seconds since 1970 and is injected by tests.
 
-    def __init__(self, engine: Engine, clock: Callable[[], float] = time.time) -> None:
+    Without one, leases are measured by the clock that all workers share: PostgreSQL's own, or this machine's for SQLite.
+    """
+
+    def __init__(self, engine: Engine, clock: Callable[[], float] | None = None) -> None:
         self.engine = engine
         self.sqlite = engine.dialect.name == "sqlite"
         self._clock = clock
 
     def now(self) -> float:
         """Return the time that leases are measured by, in seconds since 1970."""
-        if self.sqlite:
+        if self._clock is not None:
             return self._clock()
+        if self.sqlite:
+            return time.time()
         with self.engine.connect() as connection:
             return float(connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())")) or 0.0)
 
@@ -84,7 +89,7 @@ class Database:
         self.engine.dispose()
 
 
-def open_database(url: str, sqlite_path: Path, clock: Callable[[], float] = time.time) -> Database:
+def open_database(url: str, sqlite_path: Path, clock: Callable[[], float] | None = None) -> Database:
     """Open the store at `url`, or SQLite at `sqlite_path` when the URL is empty. Connects lazily; checks the SQLite library."""
     if url:
         return Database(_server_engine(url), clock)
