@@ -68,6 +68,16 @@ def chunk(runtime: Runtime) -> list[int]:
             return packed
 
 
+def worthwhile(runtime: Runtime) -> bool:
+    """Tell whether packing now may bring a batch; costs a look per lane, so that a tick need not ring for nothing."""
+    lanes, now = batches.due_lanes(runtime.database, 0), runtime.database.now()
+    return any(
+        lane.waiting >= runtime.settings.max_batch_requests
+        or (not lane.leaving and (lane.complete or now - lane.oldest >= runtime.settings.linger))
+        for lane in lanes
+    )
+
+
 def plan(lanes: Sequence[LaneView], capacity: Capacity, now: float) -> Plan:
     """Choose batches from the due records of all lanes.
 

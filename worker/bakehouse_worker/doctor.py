@@ -91,8 +91,10 @@ def _redis(runtime: Runtime) -> list[Finding]:
         durable = runtime.redis.config_get("append*")
         entries = int(runtime.redis.xlen(runtime.keys.inbox))
         held = int(runtime.redis.get(runtime.keys.inbox_bytes) or 0)
-    except (redis.RedisError, BakehouseError) as error:
-        return [Finding("redis", True, f"is not reached ({type(error).__name__}); what it holds is not checked")]
+    except BakehouseError:
+        return [Finding("redis", True, "does not run on this data directory now; what it holds is not checked")]
+    except redis.RedisError as error:
+        return [Finding("redis", False, f"does not answer ({type(error).__name__})")]
     fsync = durable.get("appendfsync") if durable.get("appendonly") == "yes" else "never"
     loss = {"always": "nothing", "everysec": "about a second of receipts", "no": "what the kernel had not written"}
     return [

@@ -51,7 +51,7 @@ def _ask(runtime: Runtime, opened: list[OpenBatch]) -> dict[str, Remote]:
     wanted = {batch.remote_id for batch in opened}
     found: dict[str, Remote] = {}
     if len(wanted) > RETRIEVE_FEW:
-        oldest = min(batch.submitted_at for batch in opened)
+        oldest = min(batch.remote_created_at for batch in opened)
         after: str | None = None
         while True:
             page = runtime.gateway.page(after_id=after)

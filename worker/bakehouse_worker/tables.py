@@ -178,7 +178,8 @@ class Batch(SQLModel, table=True):
     lease_until: float = 0.0
     submission_id: int | None = Field(default=None, sa_type=BigInteger)
     next_poll_at: float = 0.0
-    submitted_at: float | None = None
+    submitted_at: float | None = None  #: by our clock
+    remote_created_at: float | None = None  #: by the API's clock: its list is ordered by it, retention counts from it
     expires_at: float | None = None
     ended_at: float | None = None
     finished_at: float | None = None  #: every member settled, or dissolved

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bakehouse_worker.app import CONTROL, DELIVER, ROUTES, TRANSFER
+from bakehouse_worker.chunk import worthwhile
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.store import due as due_work
 from bakehouse_worker.store import holds
@@ -43,7 +44,7 @@ def _due(runtime: Runtime) -> Iterator[Doorbell]:
             yield "submit", (batch_id,)
     for batch_id in found.settle:
         yield "settle", (batch_id,)
-    if found.chunk:
+    if found.chunk and worthwhile(runtime):
         yield "chunk", ()
     if found.deliver:
         yield "deliver", ()

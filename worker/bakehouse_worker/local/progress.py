@@ -81,6 +81,11 @@ class ProgressView:
         if self._live is not None:
             self._live.stop()
 
+    def say(self, text: str) -> None:
+        """Show what happens before there is a moment to show; on a terminal only."""
+        if self._live is not None:
+            self._live.update(Text(text))
+
     def show(self, moment: Moment) -> None:
         """Show a moment."""
         now = time.monotonic()

@@ -70,7 +70,7 @@ def run(options: Options, settings: Settings, console: Console) -> int:
     with lock:
         export.check_writable(options.output)
         database = open_database(settings.database_url, home / settings.sqlite_path.name)
-        with _asking_who_we_are(options) as asking:
+        with _asking_who_we_are(options) as asking, console.status(f"checking {options.source}"):
             found = _scan(options, database, console)
             if asking is not None:
                 check_identity(_known_identity(database), _answer(asking))
@@ -165,6 +165,7 @@ def _work(options: Options, settings: Settings, found: Scan, console: Console) -
     extra = (lambda home: emulated.child(home, options.emulator_script)) if options.emulator else None
     try:
         with Stack(settings, extra=extra) as stack, ProgressView(console) as view:
+            view.say(f"enqueueing, while the workers start; their logs are in {stack.home}/logs")
             if found.new or found.changed:
                 _enqueue(options, found, stack)
             if options.retry_failed:

@@ -25,9 +25,15 @@ from bakehouse_worker.tables import (
 _record, _body, _batch, _lane, _job, _submission = (table(m) for m in (Record, Body, Batch, Lane, Job, Submission))
 
 
+_OPENED = (_batch.c.submitted_at, _batch.c.remote_created_at)
+
+
 @dataclass(frozen=True, slots=True)
 class LaneView:
-    """Due records of one lane, the first `sizes` of them in order of their turn as (record id, bytes of params)."""
+    """Due records of one lane, the first `sizes` of them in order of their turn as (record id, bytes of params).
+
+    `waiting` counts all pending records of the lane's job, due or not.
+    """
 
     lane_id: int
     job_id: int
@@ -37,6 +43,7 @@ class LaneView:
     oldest: float
     complete: bool  #: waiting brings the job no company: see `_is_complete`
     sizes: tuple[tuple[int, int], ...]
+    waiting: int = 0
     leaving: bool = False  #: a batch of the same betas and API version is about to leave, and may leave some behind
 
 
@@ -58,6 +65,7 @@ class OpenBatch:
     state: str
     requests: int
     submitted_at: float
+    remote_created_at: float
 
 
 def due_lanes(database: Database, limit: int) -> list[LaneView]:
@@ -86,12 +94,22 @@ def due_lanes(database: Database, limit: int) -> list[LaneView]:
                 .order_by(_record.c.next_at, _record.c.seq)
                 .limit(limit)
             )
-            sizes = tuple((record_id, size) for record_id, size in connection.execute(due))
+            sizes = tuple((record_id, size) for record_id, size in connection.execute(due)) if limit else ()
             complete = not settling and _is_complete(connection, lane.job_id, lane.expected, counters[lane.job_id], now)
             group = (lane.api_version, lane.betas)
             oldest_at = float(lane.oldest)
             views.append(
-                LaneView(lane.id, lane.job_id, lane.priority, *group, oldest_at, complete, sizes, group in leaving)
+                LaneView(
+                    lane.id,
+                    lane.job_id,
+                    lane.priority,
+                    *group,
+                    oldest_at,
+                    complete,
+                    sizes,
+                    counters[lane.job_id].get(RecordState.PENDING, 0),
+                    group in leaving,
+                )
             )
         return views
 
@@ -264,7 +282,7 @@ def dissolve(database: Database, batch_id: int, groups: Sequence[Sequence[tuple[
 def open_batches(database: Database) -> list[OpenBatch]:
     """Return the batches that the API is working on, oldest first."""
     query = (
-        select(_batch.c.id, _submission.c.remote_id, _batch.c.state, _batch.c.requests, _batch.c.submitted_at)
+        select(_batch.c.id, _submission.c.remote_id, _batch.c.state, _batch.c.requests, *_OPENED)
         .join(_submission, _submission.c.id == _batch.c.submission_id)
         .where(_batch.c.finished_at.is_(None), _batch.c.state.in_(OPEN_STATES))
     )
@@ -303,7 +321,7 @@ def claim_collect(database: Database, batch_id: int, owner: str, seconds: float)
         if not claimed.rowcount:
             return None
         row = connection.execute(
-            select(_batch.c.id, _submission.c.remote_id, _batch.c.state, _batch.c.requests, _batch.c.submitted_at)
+            select(_batch.c.id, _submission.c.remote_id, _batch.c.state, _batch.c.requests, *_OPENED)
             .join(_submission, _submission.c.id == _batch.c.submission_id)
             .where(_batch.c.id == batch_id)
         ).one()

@@ -36,7 +36,10 @@ class Due:
 
 
 def due(database: Database, limit: int) -> Due:
-    """Look once over the live batches (never over records) and say what is to be done; at most `limit` ids of a kind."""
+    """Look once over the live batches (never over records) and say what is to be done; at most `limit` ids of a kind.
+
+    `chunk` says only that records wait; whether a batch would leave is `chunk.worthwhile`.
+    """
     now = database.now()
     with database.read() as connection:
         pending = any(states.get(RecordState.PENDING) for states in per_job(connection).values())

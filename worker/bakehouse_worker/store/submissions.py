@@ -191,7 +191,8 @@ def accepted(
             return False
         values = {
             "state": BatchState.IN_PROGRESS,
-            "submitted_at": created_at,
+            "submitted_at": now,
+            "remote_created_at": created_at,
             "expires_at": expires_at,
             "next_poll_at": next_poll_at,
             "lease_owner": null(),

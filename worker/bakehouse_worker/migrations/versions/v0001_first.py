@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("submission_id", sa.BigInteger(), nullable=True),
         sa.Column("next_poll_at", sa.Float(), nullable=False),
         sa.Column("submitted_at", sa.Float(), nullable=True),
+        sa.Column("remote_created_at", sa.Float(), nullable=True),
         sa.Column("expires_at", sa.Float(), nullable=True),
         sa.Column("ended_at", sa.Float(), nullable=True),
         sa.Column("finished_at", sa.Float(), nullable=True),
