@@ -9,6 +9,7 @@ The workers, the command line and everything that knows SQL, Celery or the SDK l
 
 from bakehouse.client import Client, Receipt, enqueue_record, enqueue_records
 from bakehouse.errors import BakehouseError, ConfigurationError, InboxFull, InboxUnavailable, InvalidRecord
+from bakehouse.outcome import Outcome
 
 __version__ = "0.1.0"
 
@@ -19,6 +20,7 @@ __all__ = [
     "InboxFull",
     "InboxUnavailable",
     "InvalidRecord",
+    "Outcome",
     "Receipt",
     "enqueue_record",
     "enqueue_records",

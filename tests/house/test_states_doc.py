@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bakehouse_worker.tables import BATCH_TRANSITIONS, BatchState, RecordState
+from bakehouse_worker.states import BATCH_TRANSITIONS, BatchState, RecordState
 
 PAGE = Path(__file__).parents[2] / "docs" / "states.md"
 ARROW = re.compile(r"^ *(\S+) --> ([^:\s]+)(?:: *(.+))?$", re.MULTILINE)

@@ -7,7 +7,7 @@ import signal
 import pytest
 from journey_machine import wait_until
 
-from bakehouse_worker.tables import BatchState
+from bakehouse_worker.states import BatchState
 
 
 def free_form(number):

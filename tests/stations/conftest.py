@@ -59,7 +59,9 @@ class World:
     def worker(self, **changes):
         """Another worker process's view of the same world."""
         settings = self.settings.model_copy(update=changes)
-        return Runtime(settings, open_database(self.database_url, self.home / "bakehouse.sqlite", self.clock), dice=lambda: 0.5)
+        return Runtime(
+            settings, open_database(self.database_url, self.home / "bakehouse.sqlite", self.clock), dice=lambda: 0.5
+        )
 
     def params(self, text="hello", **more):
         return {
@@ -136,7 +138,7 @@ class World:
         return self.server.totals()
 
     def books_agree(self):
-        bad = [finding for finding in doctor.examine(self.runtime) if not finding.ok]
+        bad = [finding for finding in doctor.examine(self.runtime) if finding.ok is False]
         assert not bad, bad
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bakehouse_worker.rescue import after_crash, rescue
-from bakehouse_worker.store import submissions
+from bakehouse_worker.store import doubts, submissions
 from bakehouse_worker.submit import submit
 
 
@@ -77,7 +77,7 @@ def test_a_late_direct_answer_after_an_adoption_changes_nothing(world):
     world.server.rules({"on": "create", "fault": "lost_after_acceptance", "times": 1})
     (batch,) = world.packed(3)
     submit(world.runtime, batch)
-    (doubt,) = submissions.in_doubt(world.runtime.database)
+    (doubt,) = doubts.in_doubt(world.runtime.database)
     rescue(world.runtime)
     assert world.batches()[0].state == "in_progress"
     late = submissions.accepted(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from bakehouse_worker import submit as station
+from bakehouse_worker import body as station
 from bakehouse_worker.accept import accept
+from bakehouse_worker.body import Body
 from bakehouse_worker.chunk import chunk
-from bakehouse_worker.store import batches, holds, submissions
+from bakehouse_worker.store import batches, doubts, holds, packing, submissions
 from bakehouse_worker.store.batches import Member
-from bakehouse_worker.submit import Body, submit
+from bakehouse_worker.submit import submit
 
 
 def accepted(world):
@@ -21,7 +22,7 @@ def test_the_body_has_exactly_the_length_it_announces(world):
     sending = submissions.begin(world.runtime.database, batch, world.runtime.owner, 60, "o", "w")
     body = Body(world.runtime, sending, batches.members(world.runtime.database, batch))
     assert sum(len(piece) for piece in body) == body.length
-    submissions.doubt(world.runtime.database, sending.submission_id, "test")
+    doubts.doubt(world.runtime.database, sending.submission_id, "test")
 
 
 def test_a_submitted_batch_is_accepted_whole(world):
@@ -84,7 +85,7 @@ def test_a_sender_that_lost_its_lease_never_completes_the_body(world, monkeypatc
     def slow(self: Body, piece: list[Member]):
         yield from whole(self, piece)
         world.clock.now += world.settings.lease + 1
-        assert submissions.rescue_leases(world.runtime.database) == (1, 0)
+        assert doubts.rescue_leases(world.runtime.database) == (1, 0)
 
     with monkeypatch.context() as patched:
         patched.setattr(Body, "_requests", slow)
@@ -108,7 +109,7 @@ def test_no_two_submissions_in_doubt_look_alike(make_world):
     world.server.rules({"on": "create", "fault": "lost_after_acceptance", "times": 3})
     for batch in world.packed(15):
         submit(world.runtime, batch)
-    counts = [doubt.requests for doubt in submissions.in_doubt(world.runtime.database)]
+    counts = [doubt.requests for doubt in doubts.in_doubt(world.runtime.database)]
     assert counts == [5, 4, 3]
     assert world.run_to_end()["succeeded"] == 15
     assert world.server.totals()["accepted_twice"] == 0
@@ -228,5 +229,5 @@ def test_betas_and_api_versions_never_share_a_batch(world):
 def test_never_more_than_max_queued_requests_are_at_the_api(make_world):
     world = make_world(max_batch_requests=5, max_queued_requests=10)
     assert len(world.packed(40)) == 2
-    assert batches.queued_requests(world.runtime.database) == 10
+    assert packing.queued_requests(world.runtime.database) == 10
     assert world.run_to_end()["succeeded"] == 40

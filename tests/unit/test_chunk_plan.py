@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bakehouse_worker import wire
 from bakehouse_worker.chunk import Capacity, plan
-from bakehouse_worker.store.batches import LaneView
+from bakehouse_worker.store.packing import LaneView
 
 NOW = 1_000.0
 LINGER = 60.0

@@ -14,7 +14,7 @@ import pytest
 
 import bakehouse
 from bakehouse import Client, ConfigurationError, InboxUnavailable, InvalidRecord, enqueue_record, enqueue_records
-from bakehouse.client import CHUNK_RECORDS, default_client
+from bakehouse.client import CHUNK_BYTES, CHUNK_RECORDS, default_client
 from bakehouse.inbox import locate
 
 GOOD = {"model": "claude-haiku-5-5", "max_tokens": 256, "messages": [{"role": "user", "content": "Bonjour"}]}
@@ -139,6 +139,20 @@ def test_an_endless_iterable_is_read_a_chunk_at_a_time(dead_url):
         Client(dead_url).enqueue_records({"params": GOOD, "custom_id": str(taken.append(n) or n)} for n in count())
     assert len(taken) == CHUNK_RECORDS
     assert caught.value.accepted == 0
+
+
+def test_large_records_are_read_until_a_call_is_large_enough(dead_url):
+    taken = []
+    large = {**GOOD, "system": "x" * (CHUNK_BYTES // 4)}
+    with pytest.raises(InboxUnavailable):
+        Client(dead_url).enqueue_records({"params": large, "custom_id": str(taken.append(n) or n)} for n in count())
+    assert len(taken) == 4
+
+
+@pytest.mark.parametrize("records", [1, CHUNK_RECORDS - 1, CHUNK_RECORDS])
+def test_the_last_records_are_not_kept_back_because_they_fill_no_chunk(dead_url, records):
+    with pytest.raises(InboxUnavailable):
+        Client(dead_url).enqueue_records({"params": GOOD} for _ in range(records))
 
 
 def test_no_records_at_all_are_enqueued_without_asking_redis(dead_url):

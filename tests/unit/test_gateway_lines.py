@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakehouse_worker.gateway import lines
+from bakehouse_worker.remote import lines
 
 streams = st.lists(st.sampled_from([b"a", b"{}", b"\xc3\xa9", b"\r", b"\n", b"\r\n", b" ", b"\n\n"]), max_size=30).map(
     b"".join

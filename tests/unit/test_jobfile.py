@@ -275,7 +275,7 @@ def test_the_store_is_not_asked_about_nothing(file):
 def test_a_file_that_is_not_there_or_is_a_directory_is_told_by_its_path(tmp_path):
     with pytest.raises(ConfigurationError, match=r"none\.jsonl cannot be read: no such file"):
         scan(tmp_path / "none.jsonl")
-    with pytest.raises(ConfigurationError, match="is a directory"):
+    with pytest.raises(ConfigurationError, match="is a directory; give a file"):
         scan(tmp_path)
 
 

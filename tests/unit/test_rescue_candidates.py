@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakehouse_worker.gateway import Remote
+from bakehouse_worker.remote import Remote
 from bakehouse_worker.rescue import CLOCK_SKEW, candidates
-from bakehouse_worker.store.submissions import Doubt
+from bakehouse_worker.store.doubts import Doubt
 
 STARTED = 1_000_000.0
 

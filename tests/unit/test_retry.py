@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bakehouse_worker import retry
 from bakehouse_worker.retry import Answer, Limits, backoff, decide
-from bakehouse_worker.tables import RecordState
+from bakehouse_worker.states import RecordState
 
 LIMITS = Limits(max_attempts=5, max_expired=3, retry_base=30.0, retry_cap=3600.0)
 #: Message texts of the API (facts: message-batches-api.md §4.2, and what users quote).

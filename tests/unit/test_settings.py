@@ -189,6 +189,25 @@ def test_a_wrong_value_is_told_in_one_sentence_that_names_the_variable(name, val
     assert "input should be" in message
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAX_BATCH_REQUESTS", 1),
+        ("MAX_BATCH_REQUESTS", 100_000),
+        ("MAX_BATCH_BYTES", 1_000),
+        ("MAX_BATCH_BYTES", 256_000_000),
+        ("MAX_QUEUED_REQUESTS", 1),
+        ("MAX_ATTEMPTS", 1),
+        ("FANOUT_LIMIT", 1),
+        ("LINGER", 0.0),
+        ("RETAIN_CONTENT", 0.0),
+    ],
+)
+def test_a_value_at_the_very_limit_is_allowed(name, value, monkeypatch):
+    monkeypatch.setenv(f"BAKEHOUSE_{name}", str(value))
+    assert getattr(load(), name.lower()) == value
+
+
 def test_a_wrong_override_of_the_command_line_is_told_the_same_way():
     with pytest.raises(ConfigurationError, match=r"^BAKEHOUSE_LINGER: "):
         load(linger="soon")

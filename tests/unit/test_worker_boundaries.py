@@ -10,9 +10,8 @@ import httpx2
 import pytest
 
 from bakehouse import ConfigurationError
-from bakehouse_worker import gateway
+from bakehouse_worker import credentials, gateway
 from bakehouse_worker.errors import GatewayError, Refused, SendingStopped, Unanswered
-from bakehouse_worker.gateway import configured_origin
 
 REQUEST = httpx2.Request("POST", "https://api.anthropic.com/v1/messages/batches")
 #: Facts: message-batches-api.md §6.
@@ -223,19 +222,19 @@ def unset(nowhere, monkeypatch):
 )
 def test_the_origin_is_the_base_url_without_slash_and_v1(url, origin, unset, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
-    assert configured_origin() == origin
+    assert credentials.origin() == origin
 
 
 def test_the_origin_may_stand_in_dot_env_and_is_the_apis_own_if_it_stands_nowhere(unset):
-    assert configured_origin() == "https://api.anthropic.com"
+    assert credentials.origin() == "https://api.anthropic.com"
     (unset / ".env").write_text("ANTHROPIC_BASE_URL=http://127.0.0.1:8400/v1\n")
-    assert configured_origin() == "http://127.0.0.1:8400"
+    assert credentials.origin() == "http://127.0.0.1:8400"
 
 
 def test_an_origin_without_a_scheme_is_a_configuration_error_that_names_the_setting(unset, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "api.anthropic.com")
     with pytest.raises(ConfigurationError, match="ANTHROPIC_BASE_URL must start with"):
-        configured_origin()
+        credentials.find()
 
 
 def test_without_a_key_the_gateway_says_which_setting_is_missing(unset):

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from bakehouse_worker import retry, wire
 from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
-from bakehouse_worker.store import batches, results
-from bakehouse_worker.store.batches import LaneView
+from bakehouse_worker.store import batches, packing, results
+from bakehouse_worker.store.packing import LaneView
 
 #: Bytes of a create's body around its requests.
 ENVELOPE = len(wire.OPEN) + len(wire.CLOSE)
@@ -52,14 +52,14 @@ def chunk(runtime: Runtime) -> list[int]:
     """Pack what is due; returns the new batches' ids."""
     settings, packed = runtime.settings, []
     while True:
-        room = settings.max_queued_requests - batches.queued_requests(runtime.database)
+        room = settings.max_queued_requests - packing.queued_requests(runtime.database)
         capacity = Capacity(settings.max_batch_requests, settings.max_batch_bytes, settings.linger, max(0, room))
-        lanes = batches.due_lanes(runtime.database, settings.max_batch_requests)
+        lanes = packing.due_lanes(runtime.database, settings.max_batch_requests)
         planned = plan(lanes, capacity, runtime.database.now())
         _fail_oversized(runtime, planned.oversized)
         made = 0
         for batch in planned.batches:
-            batch_id = batches.pack(runtime.database, batch.members, batch.api_version, batch.betas)
+            batch_id = packing.pack(runtime.database, batch.members, batch.api_version, batch.betas)
             if batch_id is not None:
                 made += 1
                 packed.append(batch_id)
@@ -70,7 +70,7 @@ def chunk(runtime: Runtime) -> list[int]:
 
 def worthwhile(runtime: Runtime) -> bool:
     """Tell whether packing now may bring a batch; costs a look per lane, so that a tick need not ring for nothing."""
-    lanes, now = batches.due_lanes(runtime.database, 0), runtime.database.now()
+    lanes, now = packing.due_lanes(runtime.database, 0), runtime.database.now()
     return any(
         lane.waiting >= runtime.settings.max_batch_requests
         or (not lane.leaving and (lane.complete or now - lane.oldest >= runtime.settings.linger))

@@ -17,9 +17,9 @@ from bakehouse_worker import pricing, retry, wire
 from bakehouse_worker.errors import GatewayError, Refused, Truncated
 from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
-from bakehouse_worker.store import batches, results, submissions
+from bakehouse_worker.states import BatchState
+from bakehouse_worker.store import batches, doubts, results, submissions
 from bakehouse_worker.store.batches import OpenBatch
-from bakehouse_worker.tables import BatchState
 
 #: Result lines per transaction.
 SPAN = 1_000
@@ -55,7 +55,7 @@ def collect(runtime: Runtime, batch_id: int, stored: Callable[[Sequence[dict[str
                 if stored is not None:
                     stored(rows)
     except _NotOurs:
-        submissions.refute(database, batch_id, batch.remote_id)
+        doubts.refute(database, batch_id, batch.remote_id)
         log.error("adopted batch was not ours", batch=batch_id, remote=batch.remote_id)
         return "refuted"
     except Refused as error:

@@ -16,10 +16,10 @@ from bakehouse_worker.store.database import sqlite_is_fixed
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: whether all is well, and what was seen, in one sentence."""
+    """One check: whether all is well (None: not checked), and what was seen, in one sentence."""
 
     check: str
-    ok: bool
+    ok: bool | None
     told: str
 
 
@@ -92,7 +92,7 @@ def _redis(runtime: Runtime) -> list[Finding]:
         entries = int(runtime.redis.xlen(runtime.keys.inbox))
         held = int(runtime.redis.get(runtime.keys.inbox_bytes) or 0)
     except BakehouseError:
-        return [Finding("redis", True, "does not run on this data directory now; what it holds is not checked")]
+        return [Finding("redis", None, "does not run on this data directory now; what it holds is not checked")]
     except redis.RedisError as error:
         return [Finding("redis", False, f"does not answer ({type(error).__name__})")]
     fsync = durable.get("appendfsync") if durable.get("appendonly") == "yes" else "never"

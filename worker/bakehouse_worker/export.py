@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -12,10 +13,10 @@ from typing import IO
 import orjson
 
 from bakehouse import ConfigurationError
+from bakehouse_worker.states import RecordState
 from bakehouse_worker.store import reading
 from bakehouse_worker.store.database import Database
 from bakehouse_worker.store.reading import Ending
-from bakehouse_worker.tables import RecordState
 
 #: Records per read of the store.
 SPAN = 500
@@ -68,9 +69,13 @@ def check_writable(path: Path) -> None:
     """Raise ConfigurationError now if the output could not be written later."""
     if path.is_dir():
         raise ConfigurationError(f"{path} is a directory; name a file for the output")
-    with whole_file(path.with_name(f"{path.name}.check")):
-        pass
-    path.with_name(f"{path.name}.check").unlink(missing_ok=True)
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        if path.exists():
+            path.open("ab").close()
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {(error.strerror or 'error').lower()}") from None
 
 
 def _rejected(custom_id: str, reason: str) -> bytes:

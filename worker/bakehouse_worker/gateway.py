@@ -7,23 +7,21 @@ into models (requests go out and results come in as bytes).
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import anthropic
 import httpx2
 import orjson
 from anthropic._constants import RAW_RESPONSE_HEADER
-from dotenv import dotenv_values
 
-from bakehouse import ConfigurationError
+from bakehouse_worker import credentials
+from bakehouse_worker.credentials import Credentials
 from bakehouse_worker.errors import Refused, SendingStopped, Truncated, Unanswered
+from bakehouse_worker.remote import Page, Remote, lines, remote_batch
 
 BATCHES = "/v1/messages/batches"
 _READ_TIMEOUT = 60.0
@@ -33,54 +31,16 @@ SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray]
 _USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """One batch as the API shows it. Times are seconds since 1970."""
-
-    id: str
-    status: str
-    requests: int
-    created_at: float
-    expires_at: float | None
-    ended_at: float | None
-    archived: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One page of the list of batches, newest first, and the workspace that it belongs to."""
-
-    batches: tuple[Remote, ...]
-    workspace: str
-    has_more: bool
-
-
-def configured_origin() -> str:
-    """Return the API's origin from ANTHROPIC_BASE_URL (environment or .env), without a trailing slash or `/v1`."""
-    url = (_variable("ANTHROPIC_BASE_URL") or "https://api.anthropic.com").rstrip("/").removesuffix("/v1").rstrip("/")
-    if not url.startswith(("http://", "https://")):
-        raise ConfigurationError(f"ANTHROPIC_BASE_URL must start with http:// or https://, not {url!r}")
-    return url
-
-
-def _variable(name: str) -> str | None:
-    return os.environ.get(name) or dotenv_values(".env").get(name)
-
-
 class Gateway:
     """Speaks to one origin with one key. `answer_timeout` is how long to wait for the answer to a create, in seconds."""
 
     def __init__(self, answer_timeout: float) -> None:
-        self.origin = configured_origin()
-        key, token = _variable("ANTHROPIC_API_KEY"), _variable("ANTHROPIC_AUTH_TOKEN")
-        if not (key or token):
-            raise ConfigurationError(
-                "ANTHROPIC_API_KEY is not set; set it, or use --emulator to try Bakehouse without a key"
-            )
+        found = credentials.find()
+        self.origin = found.origin
         reading = httpx2.Timeout(_READ_TIMEOUT, connect=_CONNECT_TIMEOUT)
         answering = httpx2.Timeout(_READ_TIMEOUT, connect=_CONNECT_TIMEOUT, read=answer_timeout)
-        self._reader = _client(self.origin, key, token, reading, [])
-        self._creator = _client(self.origin, key, token, answering, _fenced_socket())
+        self._reader = _client(found, reading, [])
+        self._creator = _client(found, answering, _fenced_socket())
 
     def newest(self) -> Page:
         """Return the newest batch of the workspace alone: the anchor for a submission, and proof of who we are."""
@@ -93,12 +53,12 @@ class Gateway:
             query["after_id"] = after_id
         response = self._get(BATCHES, query)
         fields = _object(response.content)
-        rows = tuple(_remote(row) for row in fields.get("data", ()))
+        rows = tuple(remote_batch(row) for row in fields.get("data", ()))
         return Page(rows, response.headers.get("anthropic-workspace-id", ""), bool(fields.get("has_more")))
 
     def retrieve(self, remote_id: str) -> Remote:
         """Return one batch. Raises Refused with status 404 if the API does not have it."""
-        return _remote(_object(self._get(f"{BATCHES}/{remote_id}", {}).content))
+        return remote_batch(_object(self._get(f"{BATCHES}/{remote_id}", {}).content))
 
     def create(self, body: Iterator[bytes], length: int, betas: Sequence[str], api_version: str) -> Remote:
         """Create a batch from exactly `length` bytes. Raises Refused, Unanswered, or SendingStopped from the body itself."""
@@ -117,7 +77,7 @@ class Gateway:
                 options={"headers": headers, "timeout": self._creator.timeout},
             )
         try:
-            return _remote(_object(response.content))
+            return remote_batch(_object(response.content))
         except (KeyError, TypeError, ValueError):
             raise Unanswered("the answer to the create is not a batch") from None
 
@@ -127,7 +87,7 @@ class Gateway:
             response = self._reader.post(
                 f"{BATCHES}/{remote_id}/cancel", cast_to=httpx2.Response, options={"timeout": self._reader.timeout}
             )
-        return _remote(_object(response.content))
+        return remote_batch(_object(response.content))
 
     @contextmanager
     def results(self, remote_id: str) -> Iterator[Iterator[bytes]]:
@@ -151,19 +111,6 @@ class Gateway:
                 cast_to=httpx2.Response,
                 options={"params": query, "headers": dict(headers or {}), "timeout": self._reader.timeout},
             )
-
-
-def lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Cut a stream into lines without their ends; blank lines are left out, a last line without an end is kept."""
-    rest = b""
-    for chunk in chunks:
-        pieces = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
-        rest = pieces.pop()
-        for line in pieces:
-            if line := line.rstrip(b"\r"):
-                yield line
-    if rest.strip():
-        yield rest
 
 
 def _bytes(response: httpx2.Response) -> Iterator[bytes]:
@@ -242,23 +189,6 @@ def _object(content: bytes) -> dict[str, Any]:
     return fields
 
 
-def _remote(fields: Mapping[str, Any]) -> Remote:
-    counts = fields["request_counts"]
-    return Remote(
-        id=fields["id"],
-        status=fields["processing_status"],
-        requests=sum(counts.values()),
-        created_at=_when(fields["created_at"]) or 0.0,
-        expires_at=_when(fields.get("expires_at")),
-        ended_at=_when(fields.get("ended_at")),
-        archived=fields.get("archived_at") is not None,
-    )
-
-
-def _when(text: str | None) -> float | None:
-    return datetime.fromisoformat(text).timestamp() if text else None
-
-
 def _fenced_socket() -> list[SocketOption]:
     """Return socket options that keep a dead sender's kernel from delivering what the sender no longer stands for."""
     options: list[SocketOption] = [
@@ -270,23 +200,17 @@ def _fenced_socket() -> list[SocketOption]:
     return options
 
 
-def _client(
-    origin: str,
-    key: str | None,
-    token: str | None,
-    timeout: httpx2.Timeout,
-    options: list[SocketOption],
-) -> anthropic.Anthropic:
+def _client(found: Credentials, timeout: httpx2.Timeout, options: list[SocketOption]) -> anthropic.Anthropic:
     transport = httpx2.HTTPTransport(
         socket_options=options, limits=httpx2.Limits(max_connections=16, keepalive_expiry=5.0)
     )
     return anthropic.Anthropic(
-        api_key=key,
-        auth_token=None if key else token,
-        base_url=origin,
+        api_key=found.key,
+        auth_token=found.token,
+        base_url=found.origin,
         max_retries=0,
         timeout=timeout,
         http_client=anthropic.DefaultHttpxClient(
-            base_url=origin, transport=transport, timeout=timeout, follow_redirects=False
+            base_url=found.origin, transport=transport, timeout=timeout, follow_redirects=False
         ),
     )

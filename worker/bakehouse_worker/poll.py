@@ -5,16 +5,12 @@ Many open batches cost one `list` call, few cost a `retrieve` each; never more o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from bakehouse_worker.errors import Refused
 from bakehouse_worker.log import logger
+from bakehouse_worker.remote import Remote
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.store import batches, holds
 from bakehouse_worker.store.batches import OpenBatch
-
-if TYPE_CHECKING:
-    from bakehouse_worker.gateway import Remote
 
 #: Up to this many open batches are asked about one by one.
 RETRIEVE_FEW = 2

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from bakehouse_worker.accept import accept
 from bakehouse_worker.errors import GatewayError, Refused
 from bakehouse_worker.log import logger
+from bakehouse_worker.remote import Remote
 from bakehouse_worker.runtime import Runtime
-from bakehouse_worker.store import holds, submissions
-from bakehouse_worker.store.submissions import Doubt
-
-if TYPE_CHECKING:
-    from bakehouse_worker.gateway import Remote
+from bakehouse_worker.store import doubts, holds, submissions
+from bakehouse_worker.store.doubts import Doubt
 
 #: Seconds between two looks at the list while something is in doubt.
 LOOK_EVERY = 5.0
@@ -40,25 +37,25 @@ class Listing:
 
 def rescue(runtime: Runtime) -> int:
     """Take back expired leases and look into every doubt; returns how many doubts were resolved."""
-    uploads, closings = submissions.rescue_leases(runtime.database)
+    uploads, closings = doubts.rescue_leases(runtime.database)
     if uploads or closings:
         log.warning("leases expired", uploads=uploads, closings=closings)
-    doubts = submissions.in_doubt(runtime.database)
-    if not doubts or not holds.claim_turn(
+    open_doubts = doubts.in_doubt(runtime.database)
+    if not open_doubts or not holds.claim_turn(
         runtime.database, "doubts_at", min(LOOK_EVERY, runtime.settings.poll_interval)
     ):
         return 0
     try:
-        listing = _list(runtime, doubts)
+        listing = _list(runtime, open_doubts)
     except GatewayError as error:
-        log.warning("cannot look into doubts", doubts=len(doubts), reason=type(error).__name__)
+        log.warning("cannot look into doubts", doubts=len(open_doubts), reason=type(error).__name__)
         return 0
-    return sum(_resolve(runtime, doubt, listing) for doubt in doubts)
+    return sum(_resolve(runtime, doubt, listing) for doubt in open_doubts)
 
 
 def after_crash(runtime: Runtime) -> None:
     """Take everything back at once, where no other worker can be alive: one machine, and its lock is held by the caller."""
-    uploads, closings = submissions.rescue_leases(runtime.database, all_of_them=True)
+    uploads, closings = doubts.rescue_leases(runtime.database, all_of_them=True)
     accept(runtime, stale_after=0.0)
     if uploads or closings:
         log.warning("taken back after a crash", uploads=uploads, closings=closings)
@@ -83,10 +80,10 @@ def candidates(doubt: Doubt, listed: Sequence[Remote], known: set[str]) -> list[
     ]
 
 
-def _list(runtime: Runtime, doubts: Sequence[Doubt]) -> Listing:
+def _list(runtime: Runtime, open_doubts: Sequence[Doubt]) -> Listing:
     """Read the list from its newest batch back to the oldest anchor in doubt."""
-    anchors = {doubt.anchor for doubt in doubts}
-    earliest = min(doubt.started_at for doubt in doubts) - CLOCK_SKEW
+    anchors = {doubt.anchor for doubt in open_doubts}
+    earliest = min(doubt.started_at for doubt in open_doubts) - CLOCK_SKEW
     found: list[Remote] = []
     after: str | None = None
     while True:
@@ -106,7 +103,7 @@ def _list(runtime: Runtime, doubts: Sequence[Doubt]) -> Listing:
 def _resolve(runtime: Runtime, doubt: Doubt, listing: Listing) -> bool:
     if (listing.origin, listing.workspace) != (doubt.origin, doubt.workspace):
         return False
-    known = submissions.known_remote_ids(runtime.database, [remote.id for remote in listing.batches])
+    known = doubts.known_remote_ids(runtime.database, [remote.id for remote in listing.batches])
     found = candidates(doubt, listing.batches, known)
     if len(found) == 1:
         return _adopt(runtime, doubt, found[0])
@@ -137,9 +134,9 @@ def _believe_absent(runtime: Runtime, doubt: Doubt, listing: Listing) -> bool:
         return False
     if reason := _distrust(runtime, doubt, {remote.id for remote in listing.batches}):
         log.error("stays in doubt", submission=doubt.submission_id, reason=reason)
-        submissions.explain(runtime.database, doubt.submission_id, f"in doubt: {reason}")
+        doubts.explain(runtime.database, doubt.submission_id, f"in doubt: {reason}")
         return False
-    abandoned = submissions.abandon(runtime.database, doubt.submission_id, "not listed by the API within DOUBT_GRACE")
+    abandoned = doubts.abandon(runtime.database, doubt.submission_id, "not listed by the API within DOUBT_GRACE")
     if abandoned:
         log.warning("believed absent, goes again", batch=doubt.batch_id, submission=doubt.submission_id)
     return abandoned
@@ -147,7 +144,7 @@ def _believe_absent(runtime: Runtime, doubt: Doubt, listing: Listing) -> bool:
 
 def _distrust(runtime: Runtime, doubt: Doubt, listed: set[str]) -> str | None:
     """Say why a list is no evidence of absence: it lacks a batch that is known to be there. None if it may be believed."""
-    later = submissions.accepted_after(runtime.database, doubt.submission_id, doubt.workspace)
+    later = doubts.accepted_after(runtime.database, doubt.submission_id, doubt.workspace)
     if later and not later & listed:
         return "the API's list does not show batches of ours that are known to be there"
     if doubt.anchor is None or doubt.anchor in listed:

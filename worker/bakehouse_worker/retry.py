@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bakehouse_worker.tables import RecordState
+from bakehouse_worker.states import RecordState
 
 #: Kinds of result that are ours: `missing` from a complete set of lines, `gone` with the batch, `refused` by a create.
 MISSING, GONE, REFUSED = "missing", "gone", "refused"

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from bakehouse_worker.local.progress import age
+from bakehouse_worker.local.progress import age, counted
 
 
 def told(found: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]], now: float) -> list[str]:
@@ -16,7 +16,9 @@ def told(found: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]], now
     lines: list[str] = []
     for record in found:
         lines.append(f"{record['custom_id']} in job {record['job']}: {record['state']}")
-        lines.append(f"  model {record['model']}, {record['bytes']:,} bytes, {record['failures']} failed attempts")
+        lines.append(
+            f"  model {record['model']}, {record['bytes']:,} bytes, {counted(record['failures'], 'failed attempt')}"
+        )
         if record["state"] == "pending" and record["next_at"] > now:
             lines.append(f"  backing off for {age(record['next_at'] - now)}")
         if record["in_batch"] and record["state"] == "packed":
@@ -27,7 +29,8 @@ def told(found: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]], now
                 lines.append(f"    {batch['alarm']}")
         lines += [_sending(number, sending) for number, sending in enumerate(record["sendings"], 1)]
         lines += [
-            f"  delivery to {d['sink']}: {d['state']}, {d['attempts']} attempts {d['error'] or ''}"
+            f"  delivery to {d['sink']}: {d['state']} after {counted(d['attempts'], 'attempt')}"
+            + (f": {d['error']}" if d["error"] else "")
             for d in record["deliveries"]
         ]
     lines += [f"{row['custom_id']} in job {row['job']}: rejected: {row['reason']}" for row in refused]

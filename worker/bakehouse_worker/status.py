@@ -12,10 +12,10 @@ from bakehouse_worker import accept
 from bakehouse_worker.local.progress import IN_FLIGHT, age
 from bakehouse_worker.local.summary import usd
 from bakehouse_worker.runtime import Runtime
+from bakehouse_worker.states import BatchState, RecordState
 from bakehouse_worker.store import holds, reading
 from bakehouse_worker.store.holds import Wait
 from bakehouse_worker.store.reading import BatchView, JobView, SpendView
-from bakehouse_worker.tables import BatchState, RecordState
 
 #: Seconds without a tick after which beat is told to be missing, as a multiple of TICK, and at least so many.
 TICKS_MISSING, TICK_LIMIT = 10.0, 30.0
@@ -41,6 +41,7 @@ class Snapshot:
     last_tick: float | None
     wait: Wait | None
     batches: list[BatchView]
+    deliveries: dict[str, int]
     jobs: list[JobStatus]
     late_tick: bool
 
@@ -57,7 +58,8 @@ def take(runtime: Runtime) -> Snapshot:
         inbox=inbox,
         parked=parked,
         last_tick=last_tick,
-        wait=holds.current(database),
+        wait=holds.standing(database),
+        deliveries=reading.deliveries(database),
         batches=reading.live_batches(database),
         jobs=[_job(runtime, view) for view in reading.jobs(database)],
         late_tick=last_tick is not None and now - last_tick > limit,
@@ -92,6 +94,13 @@ def told(snapshot: Snapshot) -> list[str]:
     lines.append(f"submit   {_submitting(snapshot)}")
     lines.append(f"batches  {_batches(snapshot)}")
     lines += [f"  batch {batch.id} ({batch.requests:,}): {batch.alarm}" for batch in snapshot.batches if batch.alarm]
+    if snapshot.deliveries.get("waiting") or snapshot.deliveries.get("failed"):
+        told = ", ".join(
+            f"{snapshot.deliveries[state]:,} {state}"
+            for state in ("waiting", "failed")
+            if snapshot.deliveries.get(state)
+        )
+        lines.append(f"deliver  {told}")
     if snapshot.last_tick is None or snapshot.late_tick:
         since = "never" if snapshot.last_tick is None else f"{age(snapshot.at - snapshot.last_tick)} ago"
         lines.append(f"beat     last tick {since}: no workers run here now")
@@ -104,7 +113,9 @@ def _submitting(snapshot: Snapshot) -> str:
     wait = snapshot.wait
     if wait is None:
         return "open"
-    until = f", next try in {age(wait.until - snapshot.at)}" if wait.until else ""
+    until = ""
+    if wait.until:
+        until = f", next try in {age(wait.until - snapshot.at)}" if wait.until > snapshot.at else ", next try due"
     return f"paused for {age(snapshot.at - wait.since)}{until}: {wait.reason}"
 
 

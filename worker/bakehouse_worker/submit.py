@@ -6,25 +6,20 @@ no server can have the batch, so a lost worker costs nothing; after it, only a d
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
-from bakehouse_worker import refusal, retry, wire
+from bakehouse import ConfigurationError
+from bakehouse_worker import refusal, retry
+from bakehouse_worker.body import Body
 from bakehouse_worker.errors import Refused, SendingStopped, Unanswered
 from bakehouse_worker.log import logger
 from bakehouse_worker.preflight import Identity, mismatch
 from bakehouse_worker.runtime import Runtime
-from bakehouse_worker.store import batches, holds, results, submissions
+from bakehouse_worker.states import BatchState
+from bakehouse_worker.store import batches, doubts, holds, packing, results, submissions
 from bakehouse_worker.store.batches import Member
 from bakehouse_worker.store.submissions import Sending
-from bakehouse_worker.tables import BatchState
 
-#: A piece of the body holds at most this many requests, and about this many bytes.
-PIECE_REQUESTS = 500
-PIECE_BYTES = 2_000_000
-#: Seconds between the decision to send the last bytes and their sending beyond which the sender gives up.
-STALL = 1.0
 #: Seconds; uploads that fail are tried again after backoff between these.
 UPLOAD_BACKOFF, UPLOAD_BACKOFF_CAP = 1.0, 60.0
 
@@ -35,22 +30,34 @@ def submit(runtime: Runtime, batch_id: int) -> str:
     """Send one batch if it is to be sent now; returns what came of it, in a word or two."""
     if not _may_submit(runtime):
         return "held"
+    sending = _begin(runtime, batch_id)
+    return sending if isinstance(sending, str) else _send(runtime, sending)
+
+
+def _begin(runtime: Runtime, batch_id: int) -> Sending | str:
+    """Commit a submission and its anchor before any byte is sent; or say why nothing is sent now."""
     try:
         newest = runtime.gateway.newest()
+    except ConfigurationError as error:
+        _hold(runtime, refusal.Circuit(str(error)))
+        return "held"
     except (Refused, Unanswered) as error:
         return _no_anchor(runtime, batch_id, error)
-    database, settings = runtime.database, runtime.settings
-    now = Identity(runtime.gateway.origin, newest.workspace)
-    if reason := mismatch(submissions.identity(database), now):
+    database, origin = runtime.database, runtime.gateway.origin
+    if reason := mismatch(submissions.identity(database), Identity(origin, newest.workspace)):
         holds.hold(database, holds.CIRCUIT, reason, None)
         return "another identity"
-    sending = submissions.begin(
-        database, batch_id, runtime.owner, settings.lease, runtime.gateway.origin, newest.workspace
-    )
+    sending = submissions.begin(database, batch_id, runtime.owner, runtime.settings.lease, origin, newest.workspace)
     if sending is None:
         return "not due"
     submissions.anchor(database, sending, newest.batches[0].id if newest.batches else None)
-    body = Body(runtime, sending, batches.members(database, batch_id))
+    return sending
+
+
+def _send(runtime: Runtime, sending: Sending) -> str:
+    """Stream the body and note what came of it."""
+    database = runtime.database
+    body = Body(runtime, sending, batches.members(database, sending.batch_id))
     try:
         remote = runtime.gateway.create(iter(body), body.length, sending.betas, sending.api_version)
     except SendingStopped as error:
@@ -60,8 +67,8 @@ def submit(runtime: Runtime, batch_id: int) -> str:
     except Unanswered as error:
         if not body.closing:
             return _upload_failed(runtime, sending, str(error))
-        submissions.doubt(database, sending.submission_id, str(error))
-        log.warning("in doubt", batch=batch_id, submission=sending.submission_id, reason=str(error))
+        doubts.doubt(database, sending.submission_id, str(error))
+        log.warning("in doubt", batch=sending.batch_id, submission=sending.submission_id, reason=str(error))
         return "in doubt"
     submissions.accepted(
         database,
@@ -69,81 +76,18 @@ def submit(runtime: Runtime, batch_id: int) -> str:
         remote.id,
         created_at=remote.created_at,
         expires_at=remote.expires_at,
-        next_poll_at=database.now() + settings.poll_interval,
+        next_poll_at=database.now() + runtime.settings.poll_interval,
         confirmed=True,
     )
     holds.end_probe(database)
-    log.info("submitted", batch=batch_id, remote=remote.id, requests=sending.requests, bytes=body.length)
+    log.info("submitted", batch=sending.batch_id, remote=remote.id, requests=sending.requests, bytes=body.length)
     return "submitted"
-
-
-@dataclass
-class Body:
-    """The bytes of one create. Iterating streams them; `closing` tells whether the last of them may have gone out."""
-
-    runtime: Runtime
-    sending: Sending
-    members: Sequence[Member]
-    closing: bool = False
-    prefix: str = field(init=False)
-    length: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.prefix = wire.prefix(self.runtime.installation, self.sending.nonce)
-        requests = sum(wire.request_size(self.prefix, m.record_id, m.attempt, m.bytes) for m in self.members)
-        commas = max(0, len(self.members) - 1)
-        self.length = len(wire.OPEN) + requests + commas + len(wire.CLOSE)
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Stream the body; the lease is renewed on the way, and the last bytes leave only after `closing` is committed."""
-        renewed = time.monotonic()
-        before = wire.OPEN
-        for piece in _pieces(self.members):
-            if time.monotonic() - renewed > self.runtime.settings.lease / 4:
-                self._renew()
-                renewed = time.monotonic()
-            yield before + b",".join(self._requests(piece))
-            before = b","
-        self._close()
-        yield wire.CLOSE
-
-    def _requests(self, piece: Sequence[Member]) -> Iterator[bytes]:
-        found = batches.bodies(self.runtime.database, self.sending.batch_id, piece[0].record_id, piece[-1].record_id)
-        if len(found) != len(piece):
-            raise SendingStopped("the batch's members changed while it was sent")
-        for member, params in zip(piece, found, strict=True):
-            yield wire.request_head(self.prefix, member.record_id, member.attempt) + params + b"}"
-
-    def _renew(self) -> None:
-        if not batches.renew(
-            self.runtime.database, self.sending.batch_id, self.sending.owner, self.runtime.settings.lease
-        ):
-            raise SendingStopped("the lease was lost while the body was sent")
-
-    def _close(self) -> None:
-        settings, started = self.runtime.settings, time.monotonic()
-        if not submissions.closing(self.runtime.database, self.sending, settings.create_timeout + settings.lease):
-            raise SendingStopped("the lease was lost before the last bytes")
-        if time.monotonic() - started > STALL:
-            raise SendingStopped("the sender stalled before the last bytes")
-        self.closing = True
 
 
 def _may_submit(runtime: Runtime) -> bool:
     return holds.current(runtime.database) is None and holds.take_probe(
         runtime.database, runtime.settings.probe_interval
     )
-
-
-def _pieces(members: Sequence[Member]) -> Iterator[Sequence[Member]]:
-    start = size = 0
-    for position, member in enumerate(members):
-        if position > start and (position - start == PIECE_REQUESTS or size + member.bytes > PIECE_BYTES):
-            yield members[start:position]
-            start, size = position, 0
-        size += member.bytes
-    if start < len(members):
-        yield members[start:]
 
 
 def _no_anchor(runtime: Runtime, batch_id: int, error: Refused | Unanswered) -> str:
@@ -200,7 +144,7 @@ def _refused(runtime: Runtime, sending: Sending, members: Sequence[Member], erro
         return "one ejected"
     middle = len(members) // 2
     halves = [[(m.record_id, m.bytes) for m in half] for half in (members[:middle], members[middle:])]
-    batches.dissolve(database, sending.batch_id, halves)
+    packing.dissolve(database, sending.batch_id, halves)
     return "halved"
 
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 import signal
 import sys
 from types import FrameType
+from typing import Annotated
 
 import typer
 
-from bakehouse import BakehouseError
+from bakehouse import BakehouseError, __version__
 from bakehouse_worker.cli import jobs, looking, roles
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="bakehouse",
@@ -19,6 +27,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Claude work through the Message Batches API at half the price: nothing lost, nothing paid twice, nothing hidden."""
+
+
 for group in (jobs, looking, roles):
     group.register(app)
 

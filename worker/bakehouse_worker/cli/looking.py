@@ -91,6 +91,6 @@ def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         print(checking.as_json(findings))
     else:
         for finding in findings:
-            mark = "ok  " if finding.ok else "BAD "
+            mark = {True: "ok  ", False: "BAD ", None: "?   "}[finding.ok]
             console().print(f"{mark} {finding.check}: {finding.told}", highlight=False, soft_wrap=True, markup=False)
-    raise SystemExit(0 if all(finding.ok for finding in findings) else 1)
+    raise SystemExit(1 if any(finding.ok is False for finding in findings) else 0)

@@ -26,12 +26,14 @@ def up(
     emulated: Annotated[bool, typer.Option("--emulator", help="Against the emulator: no key, no bill.")] = False,
 ) -> None:
     """Run everything on this machine until Ctrl-C: embedded Redis, workers, beat."""
+    from bakehouse_worker import credentials
     from bakehouse_worker.local import emulated as local_emulator
     from bakehouse_worker.local.stack import Stack, prepare_home
 
     if emulated:
         local_emulator.use(prepare_home(settings(data_dir).data_dir))
     wanted, screen = settings(data_dir), console()
+    credentials.find()
     with Stack(wanted, extra=local_emulator.child if emulated else None) as stack:
         role = (
             "started" if stack.owner else "joined (another command runs the workers; this one takes over when it ends)"
@@ -39,9 +41,15 @@ def up(
         screen.print(
             f"bakehouse is up on {stack.home}: {role}; logs are in {stack.home}/logs", highlight=False, soft_wrap=True
         )
-        while True:
-            stack.tend()
-            time.sleep(0.5)
+        try:
+            while True:
+                stack.tend()
+                time.sleep(0.5)
+        except KeyboardInterrupt:
+            screen.print(
+                "stopping; what is at the API goes on there, and is collected when bakehouse is up again",
+                highlight=False,
+            )
 
 
 def worker(
@@ -53,6 +61,7 @@ def worker(
 ) -> None:
     """Run one worker process for some queues."""
     from bakehouse import ConfigurationError
+    from bakehouse.inbox import locate
     from bakehouse_worker import schema
     from bakehouse_worker.app import QUEUES, app, pool
     from bakehouse_worker.local.locks import FileLock
@@ -63,6 +72,7 @@ def worker(
     if unknown := [name for name in names if name not in QUEUES]:
         raise ConfigurationError(f"--queues: {unknown[0]!r} is not a queue; there are {', '.join(QUEUES)}")
     _export(data_dir)
+    locate(current().settings.redis_url, current().settings.data_dir)
     lock = FileLock(prepare_home(current().settings.data_dir) / WORKERS_LOCK)
     lock.take(shared=True)
     schema.ensure(current().database, auto_migrate=current().settings.auto_migrate)
@@ -73,9 +83,12 @@ def worker(
 
 def beat(data_dir: DataDir = None) -> None:
     """Run beat, which rings for due work. Two of them are waste, never harm."""
+    from bakehouse.inbox import locate
     from bakehouse_worker.app import app
 
     _export(data_dir)
+    wanted = settings()
+    locate(wanted.redis_url, wanted.data_dir)
     app.start(["beat", "--loglevel", "INFO"])
 
 

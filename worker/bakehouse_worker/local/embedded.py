@@ -14,6 +14,7 @@ from pathlib import Path
 import redis
 
 from bakehouse import ConfigurationError
+from bakehouse.contract import Keys
 from bakehouse.inbox import connect
 from bakehouse_worker.local.supervise import Child
 
@@ -21,6 +22,8 @@ from bakehouse_worker.local.supervise import Child
 SOCKET_PATH_LIMIT = 100
 #: Seconds to wait for the server to answer; loading a large append-only file takes a while.
 START_LIMIT = 120.0
+#: Seconds to wait for the server to rewrite its file; with an empty inbox that takes a fraction of one.
+REWRITE_LIMIT = 3.0
 
 
 def server(home: Path) -> tuple[Child, str]:
@@ -34,6 +37,7 @@ def server(home: Path) -> tuple[Child, str]:
         "daemonize no",
         "appendonly yes",
         "appendfsync always",
+        "auto-aof-rewrite-min-size 16mb",
         'save ""',
         "maxmemory-policy noeviction",
         "loglevel notice",
@@ -68,6 +72,22 @@ def wait_until_ready(child: Child, url: str) -> None:
         except redis.RedisError:
             time.sleep(0.02)
     raise ConfigurationError(f"the embedded Redis did not start; its log is {child.log}")
+
+
+def forget_accepted(connection: redis.Redis, keys: Keys) -> None:
+    """Rewrite the server's file if the inbox is empty: prompts that were accepted are not to stay in it."""
+    deadline = time.monotonic() + REWRITE_LIMIT
+    try:
+        if connection.xlen(keys.inbox):
+            return
+        connection.bgrewriteaof()
+        while time.monotonic() < deadline:
+            state = connection.info("persistence")
+            if not (state.get("aof_rewrite_in_progress") or state.get("aof_rewrite_scheduled")):
+                return
+            time.sleep(0.02)
+    except redis.RedisError:
+        return  # the server is gone; the next one rewrites when it stops
 
 
 def find_binary() -> Path:

@@ -64,11 +64,20 @@ def default_job(path: Path) -> str:
 
 
 def scan(path: Path, job: str, *, limit: int | None, known: Known) -> Scan:
-    """Read the whole file once: check every line, find doubles, and compare with what the store knows. Enqueues nothing."""
+    """Read the whole file: check every line, find doubles, and compare with what the store knows. Enqueues nothing."""
+    found, doubles = _scan(path, job, limit, known, {})
+    if doubles:
+        found, _ = _scan(path, job, limit, known, _repeats(path, job, limit, doubles))
+    return found
+
+
+def _scan(path: Path, job: str, limit: int | None, known: Known, repeats: dict[int, BadLine]) -> tuple[Scan, set[int]]:
+    """Read the file once, leaving out lines known to repeat a custom_id; returns also the hashes that still occur twice."""
     found = Scan(path, fingerprint=_fingerprint(path))
     hashes = [array("Q") for _ in range(PARTS)]
     span: list[tuple[int, Record]] = []
-    for number, item in _items(path, job, limit):
+    for number, read in _items(path, job, limit):
+        item = repeats.get(number, read)
         if isinstance(item, BadLine):
             found.bad.append(item)
             continue
@@ -79,11 +88,7 @@ def scan(path: Path, job: str, *, limit: int | None, known: Known) -> Scan:
             _compare(found, span, known)
             span = []
     _compare(found, span, known)
-    doubles = {value for part in hashes for value in _doubles(part)}
-    del hashes
-    if doubles:
-        _name_doubles(found, path, job, limit, doubles)
-    return found
+    return found, {value for part in hashes for value in _doubles(part)}
 
 
 def lines(found: Scan, job: str, *, limit: int | None, replace: bool = False) -> Iterator[Record]:
@@ -168,19 +173,17 @@ def _doubles(part: array[int]) -> Iterator[int]:
     return (left for left, right in pairwise(values) if left == right)
 
 
-def _name_doubles(found: Scan, path: Path, job: str, limit: int | None, doubles: set[int]) -> None:
-    """Say which lines repeat a custom_id: a second reading compares the ids themselves, not their hashes."""
+def _repeats(path: Path, job: str, limit: int | None, doubles: set[int]) -> dict[int, BadLine]:
+    """Return the lines that repeat a custom_id: a reading that compares the ids themselves, not their hashes."""
     first: dict[str, int] = {}
+    found: dict[int, BadLine] = {}
     for number, item in _items(path, job, limit):
         if isinstance(item, Record) and _hash(item.custom_id) in doubles:
             if item.custom_id in first:
-                reason = f"custom_id: the same as in line {first[item.custom_id]}"
-                found.bad.append(BadLine(number, reason))
-                found.total -= 1
-                found.new -= 1
+                found[number] = BadLine(number, f"custom_id: the same as in line {first[item.custom_id]}")
             else:
                 first[item.custom_id] = number
-    found.bad.sort(key=lambda line: line.number)
+    return found
 
 
 def _fingerprint(path: Path) -> tuple[int, int]:

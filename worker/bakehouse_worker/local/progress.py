@@ -12,10 +12,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from bakehouse_worker.states import BatchState, RecordState
 from bakehouse_worker.store import holds, reading
 from bakehouse_worker.store.database import Database
 from bakehouse_worker.store.reading import BatchView, JobView
-from bakehouse_worker.tables import BatchState, RecordState
 
 #: Seconds between plain lines where there is no terminal.
 PLAIN_EVERY = 5.0
@@ -101,7 +101,7 @@ class ProgressView:
     def rate(self) -> float:
         """Return records ended per second over the last seconds."""
         (start, before), (end, after) = self._seen[0], self._seen[-1]
-        return (after - before) / (end - start) if end > start else 0.0
+        return max(0.0, (after - before) / (end - start)) if end > start else 0.0
 
     def plain(self, moment: Moment) -> str:
         """Return a moment as one line."""
@@ -145,6 +145,11 @@ def _in_flight(moment: Moment) -> str:
     oldest = moment.at - min(batch.since for batch in flying)
     noun = "batch" if len(flying) == 1 else "batches"
     return f"{len(flying)} {noun} at the API, the oldest for {age(oldest)}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 record` or `2,400 records`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def age(seconds: float) -> str:

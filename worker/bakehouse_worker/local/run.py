@@ -25,9 +25,9 @@ from bakehouse_worker import export, schema
 from bakehouse_worker.local import emulated, jobfile
 from bakehouse_worker.local.jobfile import Scan
 from bakehouse_worker.local.locks import FileLock
-from bakehouse_worker.local.progress import ProgressView, look
+from bakehouse_worker.local.progress import ProgressView, counted, look
 from bakehouse_worker.local.stack import Stack, prepare_home
-from bakehouse_worker.local.summary import summarise, told
+from bakehouse_worker.local.summary import FileOutcome, summarise, told
 from bakehouse_worker.preflight import Identity, check_identity
 from bakehouse_worker.settings import Settings
 from bakehouse_worker.store import reading, records, schema_stamp, submissions
@@ -61,6 +61,8 @@ class Options:
 def run(options: Options, settings: Settings, console: Console) -> int:
     """Run a file to its end; returns the exit code: 0 all succeeded, 1 some failed. Raises ConfigurationError for code 2."""
     started = time.monotonic()
+    if options.output.exists() and options.source.exists() and options.output.samefile(options.source):
+        raise ConfigurationError(f"{options.output} is the input; name another file for the output")
     home = prepare_home(settings.data_dir)
     lock = FileLock(home / "jobs" / f"{blake2b(options.job.encode(), digest_size=8).hexdigest()}.lock")
     if not lock.take():
@@ -77,7 +79,8 @@ def run(options: Options, settings: Settings, console: Console) -> int:
         if _anything_to_do(options, database, found):
             _work(options, settings, found, console)
         failed = _export(options, database, found)
-        for line in told(summarise(database, options.job), time.monotonic() - started, options.output):
+        outcome = FileOutcome(found.total, found.total - failed, time.monotonic() - started, options.output)
+        for line in told(summarise(database, options.job), outcome):
             console.print(line, soft_wrap=True, highlight=False, markup=False)
         database.close()
         return 1 if failed else 0
@@ -117,18 +120,7 @@ def _scan(options: Options, database: Database, console: Console) -> Scan:
 
     found = jobfile.scan(options.source, options.job, limit=options.limit, known=known)
     if found.bad:
-        for line in found.bad[:TOLD]:
-            console.print(
-                f"{options.source}:{line.number}: {line.reason}", soft_wrap=True, highlight=False, markup=False
-            )
-        rest = len(found.bad) - TOLD
-        if rest > 0:
-            console.print(f"... and {rest:,} more bad lines", highlight=False)
-        if not options.skip_bad:
-            raise ConfigurationError(
-                f"{len(found.bad):,} of the lines cannot be sent, so nothing was; mend them, or leave them out with --skip-bad"
-            )
-        console.print(f"left out: {len(found.bad):,} bad lines", highlight=False)
+        _tell_bad(options, found, console)
     jobs = reading.jobs(database, options.job) if exists else []
     found.others = max(0, (jobs[0].known if jobs else 0) - found.known - len(found.changed))
     if not found.total:
@@ -141,6 +133,18 @@ def _scan(options: Options, database: Database, console: Console) -> Scan:
             + "; send the new bodies with --update, or use another --job"
         )
     return found
+
+
+def _tell_bad(options: Options, found: Scan, console: Console) -> None:
+    """Name the bad lines; go on without them only if a person said so."""
+    for line in found.bad[:TOLD]:
+        console.print(f"{options.source}:{line.number}: {line.reason}", soft_wrap=True, highlight=False, markup=False)
+    if len(found.bad) > TOLD:
+        console.print(f"... and {counted(len(found.bad) - TOLD, 'more bad line')}", highlight=False)
+    bad = counted(len(found.bad), "bad line")
+    if not options.skip_bad:
+        raise ConfigurationError(f"{bad} in {options.source}, so nothing was sent; mend, or leave out with --skip-bad")
+    console.print(f"left out: {bad}", highlight=False)
 
 
 def _has_schema(database: Database) -> bool:

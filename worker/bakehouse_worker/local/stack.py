@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from bakehouse import ConfigurationError
-from bakehouse_worker import rescue, schema
+from bakehouse_worker import log, rescue, schema
 from bakehouse_worker.local import embedded
 from bakehouse_worker.local.locks import FileLock
 from bakehouse_worker.local.supervise import GRACE, Child, Supervisor
@@ -67,6 +67,7 @@ class Stack:
         return self._runtime
 
     def __enter__(self) -> Stack:
+        log.configure(stream=(self.home / "logs" / "command.log").open("a", encoding="utf-8"))
         try:
             if not self._take_over():
                 self._join()
@@ -93,6 +94,8 @@ class Stack:
         if self._runtime is not None:
             idle = self._lock.held and due.idle(self._runtime.database)
             self._runtime.database.close()
+            if self._lock.held and not self._settings.redis_url:
+                embedded.forget_accepted(self._runtime.redis, self._runtime.keys)
         if self._lock.held:
             self.supervisor.stop(IDLE_GRACE if idle else GRACE)
             if not self._settings.redis_url:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bakehouse_worker.local.progress import age
+from bakehouse_worker.local.progress import age, counted
+from bakehouse_worker.states import RecordState
 from bakehouse_worker.store import reading
 from bakehouse_worker.store.database import Database
 from bakehouse_worker.store.reading import JobView, SpendView
-from bakehouse_worker.tables import RecordState
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,23 @@ def summarise(database: Database, name: str) -> Summary:
     )
 
 
-def told(summary: Summary, seconds: float, output: Path) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class FileOutcome:
+    """What came of one file: its lines, how many have an answer, seconds, and where the output is."""
+
+    lines: int
+    answered: int
+    seconds: float
+    output: Path
+
+
+def told(summary: Summary, outcome: FileOutcome) -> list[str]:
     """Return the summary as lines for a terminal of 80 columns."""
-    states = summary.job.states
-    lines = [f"{summary.job.known:,} records, {states.get(RecordState.SUCCEEDED, 0):,} answers in {age(seconds)}"]
+    states, job = summary.job.states, summary.job
+    answers = counted(outcome.answered, "answer")
+    lines = [f"{counted(outcome.lines, 'record')}, {answers} in {age(outcome.seconds)} (job {job.name})"]
+    if job.known != outcome.lines:
+        lines.append(f"the job has {counted(job.known, 'record')} in all; what follows is about all of them")
     if summary.odd:
         lines.append("  of these " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(summary.odd.items())))
     if summary.failures:
@@ -54,7 +67,7 @@ def told(summary: Summary, seconds: float, output: Path) -> list[str]:
         custom_id, reason = summary.rejected[0]
         lines.append(f"{states['rejected']:,} rejected, such as {_short(custom_id, 40)}: {reason}")
     lines += _money(summary.spend)
-    lines.append(f"output: {output}")
+    lines.append(f"output: {outcome.output}")
     return lines
 
 
@@ -70,13 +83,17 @@ def _money(spend: list[SpendView]) -> list[str]:
         lines.append(f"cost {usd(cost)}; synchronous calls would have cost {usd(sync)}")
     for part in spend:
         if part.unpriced:
-            lines.append(f"  not in that: {part.unpriced:,} answers of {part.model}, whose price is unknown here")
+            lines.append(
+                f"  not in that: {counted(part.unpriced, 'answer')} of {part.model}, whose price is unknown here"
+            )
     return lines
 
 
 def usd(amount: float) -> str:
     """Return an amount in US dollars, with as many digits as small amounts need."""
-    return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.4f}"
+    if amount >= 1 or amount == 0:
+        return f"${amount:,.2f}"
+    return f"${amount:.4f}" if amount >= 0.0001 else "less than $0.0001"
 
 
 def _short(text: str, width: int) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import func, select, text
 
+from bakehouse_worker.states import BatchState, RecordState
 from bakehouse_worker.store import counters
 from bakehouse_worker.store.database import Database
-from bakehouse_worker.tables import Batch, BatchState, Body, Job, Record, RecordState, table
+from bakehouse_worker.tables import Batch, Body, Job, Record, table
 
 _record, _batch, _body, _job = table(Record), table(Batch), table(Body), table(Job)
 

@@ -129,12 +129,14 @@ def _server_engine(url: str) -> Engine:
         raise ConfigurationError(
             "BAKEHOUSE_DATABASE_URL must start with postgresql://; leave it empty for SQLite in the data directory"
         )
-    return create_engine(url, pool_size=4, pool_pre_ping=True)
+    return create_engine(url, pool_size=4, pool_pre_ping=True, hide_parameters=True)
 
 
 def _sqlite_engine(path: Path) -> Engine:
     driver = _sqlite_driver()
-    engine = create_engine(f"sqlite+pysqlite:///{path}", module=driver, connect_args={"timeout": 30.0})
+    engine = create_engine(
+        f"sqlite+pysqlite:///{path}", module=driver, connect_args={"timeout": 30.0}, hide_parameters=True
+    )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:

@@ -6,18 +6,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 
+from bakehouse_worker.states import OPEN_STATES, BatchState, RecordState, SubmissionState
 from bakehouse_worker.store.counters import per_job
 from bakehouse_worker.store.database import Database
-from bakehouse_worker.tables import (
-    OPEN_STATES,
-    Batch,
-    BatchState,
-    Delivery,
-    RecordState,
-    Submission,
-    SubmissionState,
-    table,
-)
+from bakehouse_worker.tables import Batch, Delivery, Submission, table
 
 _batch, _delivery, _submission = (table(m) for m in (Batch, Delivery, Submission))
 

@@ -42,11 +42,15 @@ def hold(database: Database, kind: str, reason: str, until: float | None) -> Non
 
 def current(database: Database) -> Wait | None:
     """Return why submissions wait, or None. A hold whose time has come is no hold: the next submission is the probe."""
+    wait = standing(database)
+    return None if wait is None or (wait.until is not None and wait.until <= database.now()) else wait
+
+
+def standing(database: Database) -> Wait | None:
+    """Return the hold that nothing has lifted yet, though its time may have come."""
     with database.read() as connection:
         row = connection.execute(select(_hold).where(_hold.c.scope == SUBMIT)).one_or_none()
-    if row is None or (row.until is not None and row.until <= database.now()):
-        return None
-    return Wait(row.kind, row.reason, row.since, row.until)
+    return None if row is None else Wait(row.kind, row.reason, row.since, row.until)
 
 
 def take_probe(database: Database, interval: float) -> bool:

@@ -8,20 +8,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
+from bakehouse_worker.states import RecordState
 from bakehouse_worker.store.counters import REJECTED, per_job
 from bakehouse_worker.store.database import Database
-from bakehouse_worker.tables import (
-    Batch,
-    Delivery,
-    Job,
-    Record,
-    RecordState,
-    Rejected,
-    Result,
-    Spend,
-    Submission,
-    table,
-)
+from bakehouse_worker.tables import Batch, Delivery, Job, Record, Rejected, Result, Spend, Submission, table
 
 _record, _batch, _job, _result = (table(m) for m in (Record, Batch, Job, Result))
 _submission, _rejected, _spend, _delivery = (table(m) for m in (Submission, Rejected, Spend, Delivery))
@@ -213,6 +203,13 @@ def spend(database: Database, job_id: int | None = None) -> list[SpendView]:
         query = query.where(_spend.c.job_id == job_id)
     with database.read() as connection:
         return [SpendView(*row) for row in connection.execute(query)]
+
+
+def deliveries(database: Database) -> dict[str, int]:
+    """Count outcomes on their way to the application, and those given up, by state."""
+    query = select(_delivery.c.state, func.count()).where(_delivery.c.state != "delivered").group_by(_delivery.c.state)
+    with database.read() as connection:
+        return {state: count for state, count in connection.execute(query)}
 
 
 def rejections(database: Database, job: str, limit: int = 100) -> list[tuple[str, str]]:

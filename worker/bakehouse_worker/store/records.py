@@ -11,9 +11,10 @@ import orjson
 from sqlalchemy import Connection, insert, null, select, update
 
 from bakehouse.contract import Record as Incoming
+from bakehouse_worker.states import RecordState
 from bakehouse_worker.store.counters import REJECTED, Deltas
 from bakehouse_worker.store.database import Database, spans
-from bakehouse_worker.tables import Body, Job, Lane, Record, RecordState, Rejected, table
+from bakehouse_worker.tables import Body, Job, Lane, Record, Rejected, table
 
 _record, _body, _job, _lane = table(Record), table(Body), table(Job), table(Lane)
 

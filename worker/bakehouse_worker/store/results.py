@@ -13,9 +13,10 @@ import orjson
 from sqlalchemy import Connection, func, null, select, update
 
 from bakehouse_worker.retry import Decision
+from bakehouse_worker.states import BatchState, RecordState
 from bakehouse_worker.store.counters import Deltas
 from bakehouse_worker.store.database import Database, spans
-from bakehouse_worker.tables import Batch, BatchState, Delivery, Lane, Record, RecordState, Result, Spend, table
+from bakehouse_worker.tables import Batch, Delivery, Lane, Record, Result, Spend, table
 
 _record, _batch, _result, _lane, _delivery = (table(m) for m in (Record, Batch, Result, Lane, Delivery))
 

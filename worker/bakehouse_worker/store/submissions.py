@@ -7,26 +7,16 @@ The order in one sending: `begin` (uploading) -> `anchor` -> the body streams ->
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, func, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from bakehouse_worker import wire
+from bakehouse_worker.states import LIVE_SUBMISSIONS, BatchState, RecordState, SubmissionState
 from bakehouse_worker.store.counters import Deltas
 from bakehouse_worker.store.database import Database
-from bakehouse_worker.tables import (
-    LIVE_SUBMISSIONS,
-    Batch,
-    BatchState,
-    Job,
-    Record,
-    RecordState,
-    Submission,
-    SubmissionState,
-    table,
-)
+from bakehouse_worker.tables import Batch, Job, Record, Submission, table
 
 _record, _batch, _job, _submission = (table(m) for m in (Record, Batch, Job, Submission))
 
@@ -42,21 +32,6 @@ class Sending:
     api_version: str
     betas: tuple[str, ...]
     requests: int
-
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """A submission whose answer is not known. `since` is when its last bytes may have gone out."""
-
-    submission_id: int
-    batch_id: int
-    requests: int
-    origin: str
-    workspace: str
-    anchor: str | None
-    started_at: float
-    since: float
-    refuted: str | None
 
 
 def begin(database: Database, batch_id: int, owner: str, seconds: float, origin: str, workspace: str) -> Sending | None:
@@ -219,10 +194,11 @@ def back_to_packed(database: Database, sending: Sending, note: str, not_before: 
         if not connection.execute(update(_submission).where(mine).values(values)).rowcount:
             return False
         held = (_batch.c.id == sending.batch_id) & _batch.c.state.in_((BatchState.UPLOADING, BatchState.CLOSING))
-        return _repack(connection, held & (_batch.c.submission_id == sending.submission_id), not_before, alarm)
+        return repack(connection, held & (_batch.c.submission_id == sending.submission_id), not_before, alarm)
 
 
-def _repack(connection: Connection, which: ColumnElement[bool], not_before: float, alarm: str | None) -> bool:
+def repack(connection: Connection, which: ColumnElement[bool], not_before: float, alarm: str | None) -> bool:
+    """Put a batch back to packed inside a transaction; it may be sent again, not before a time."""
     values = {
         "state": BatchState.PACKED,
         "lease_owner": null(),
@@ -234,132 +210,11 @@ def _repack(connection: Connection, which: ColumnElement[bool], not_before: floa
     return connection.execute(update(_batch).where(which).values(values)).rowcount == 1
 
 
-def doubt(database: Database, submission_id: int, note: str) -> bool:
-    """Note that the answer to a submission whose last bytes may be out is not known."""
-    with database.write() as connection:
-        return _doubt(connection, submission_id, note)
-
-
-def _doubt(connection: Connection, submission_id: int, note: str) -> bool:
-    mine = (_submission.c.id == submission_id) & (_submission.c.state == SubmissionState.CLOSING)
-    changed = connection.execute(update(_submission).where(mine).values(state=SubmissionState.IN_DOUBT, note=note))
-    if not changed.rowcount:
-        return False
-    values = {"state": BatchState.IN_DOUBT, "lease_owner": null(), "lease_until": 0.0, "alarm": f"in doubt: {note}"}
-    held = (_batch.c.submission_id == submission_id) & (_batch.c.state == BatchState.CLOSING)
-    connection.execute(update(_batch).where(held).values(values))
-    return True
-
-
-def rescue_leases(database: Database, *, all_of_them: bool = False) -> tuple[int, int]:
-    """Take back what expired leases hold: uploads go back to packed, closings into doubt. Returns (uploads, closings).
-
-    `all_of_them` is for a start after a crash on one machine, when no sender can be alive any more.
-    """
-    now = database.now()
-    with database.write() as connection:
-        expired = _batch.c.finished_at.is_(None) if all_of_them else (_batch.c.lease_until <= now)
-        uploading = connection.execute(
-            select(_batch.c.id, _batch.c.submission_id).where(_batch.c.state == BatchState.UPLOADING, expired)
-        ).all()
-        for batch_id, submission_id in uploading:
-            values = {
-                "state": SubmissionState.REFUSED,
-                "resolved_at": now,
-                "note": "the sender was lost before the last bytes",
-            }
-            connection.execute(update(_submission).where(_submission.c.id == submission_id).values(values))
-            held = (_batch.c.id == batch_id) & (_batch.c.state == BatchState.UPLOADING) & expired
-            _repack(connection, held, now, None)
-        closings = connection.execute(
-            select(_batch.c.submission_id).where(_batch.c.state == BatchState.CLOSING, expired)
-        ).scalars()
-        doubts = [
-            _doubt(connection, submission_id, "the sender was lost before the answer")
-            for submission_id in closings.all()
-        ]
-        if all_of_them:
-            ended = (_batch.c.state == BatchState.ENDED) & _batch.c.finished_at.is_(None)
-            connection.execute(update(_batch).where(ended).values(lease_owner=null(), lease_until=0.0, not_before=0.0))
-    return len(uploading), sum(doubts)
-
-
-def in_doubt(database: Database) -> list[Doubt]:
-    """Return the submissions in doubt, oldest first."""
-    query = select(_submission).where(_submission.c.state == SubmissionState.IN_DOUBT).order_by(_submission.c.id)
-    with database.read() as connection:
-        return [
-            Doubt(
-                row.id,
-                row.batch_id,
-                row.requests,
-                row.origin,
-                row.workspace,
-                row.anchor,
-                row.started_at,
-                row.closing_at or row.started_at,
-                row.refuted,
-            )
-            for row in connection.execute(query)
-        ]
-
-
-def known_remote_ids(database: Database, remote_ids: Sequence[str]) -> set[str]:
-    """Return those of the given remote ids that some submission of ours has."""
-    with database.read() as connection:
-        return set(connection.scalars(select(_submission.c.remote_id).where(_submission.c.remote_id.in_(remote_ids))))
-
-
-def accepted_after(database: Database, submission_id: int, workspace: str) -> set[str]:
-    """Return remote ids of ours whose submission began after another: an honest list shows them before that one's anchor."""
-    later = (_submission.c.workspace == workspace) & (_submission.c.id > submission_id)
-    query = select(_submission.c.remote_id).where(later, _submission.c.state == SubmissionState.ACCEPTED)
-    with database.read() as connection:
-        return set(connection.scalars(query.order_by(_submission.c.id.desc()).limit(100)))
-
-
-def explain(database: Database, submission_id: int, alarm: str) -> None:
-    """Say on its batch why a submission stays in doubt."""
-    with database.write() as connection:
-        held = (_batch.c.submission_id == submission_id) & (_batch.c.state == BatchState.IN_DOUBT)
-        connection.execute(update(_batch).where(held).values(alarm=alarm))
-
-
-def abandon(database: Database, submission_id: int, note: str) -> bool:
-    """Believe, on evidence, that a submission in doubt never arrived: its batch goes back to packed."""
-    now = database.now()
-    with database.write() as connection:
-        mine = (_submission.c.id == submission_id) & (_submission.c.state == SubmissionState.IN_DOUBT)
-        values = {"state": SubmissionState.ABANDONED, "resolved_at": now, "note": note}
-        if not connection.execute(update(_submission).where(mine).values(values)).rowcount:
-            return False
-        held = (_batch.c.submission_id == submission_id) & (_batch.c.state == BatchState.IN_DOUBT)
-        return _repack(connection, held, now, None)
-
-
 def confirm(database: Database, batch_id: int) -> None:
     """Note that a result line carried the submission's nonce: the adoption was right."""
     with database.write() as connection:
         current = select(_batch.c.submission_id).where(_batch.c.id == batch_id).scalar_subquery()
         connection.execute(update(_submission).where(_submission.c.id == current).values(confirmed=True))
-
-
-def refute(database: Database, batch_id: int, remote_id: str) -> bool:
-    """Give back a remote id that proved to be somebody else's: the submission is in doubt again and remembers it."""
-    with database.write() as connection:
-        mine = (_submission.c.batch_id == batch_id) & (_submission.c.remote_id == remote_id) & ~_submission.c.confirmed
-        values = {"state": SubmissionState.IN_DOUBT, "remote_id": null(), "refuted": remote_id, "resolved_at": null()}
-        if not connection.execute(update(_submission).where(mine).values(values)).rowcount:
-            return False
-        states = (BatchState.ENDED, BatchState.IN_PROGRESS)
-        back = {
-            "state": BatchState.IN_DOUBT,
-            "lease_owner": null(),
-            "lease_until": 0.0,
-            "alarm": "in doubt: an adopted batch was not ours",
-        }
-        connection.execute(update(_batch).where(_batch.c.id == batch_id, _batch.c.state.in_(states)).values(back))
-        return True
 
 
 def of_batch(database: Database, batch_id: int) -> tuple[str, bool]:

@@ -1,0 +1,178 @@
+"""Which records wait and in which order, and how they become batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+
+from bakehouse_worker.states import BatchState, RecordState
+from bakehouse_worker.store.counters import Deltas, per_job
+from bakehouse_worker.store.database import Database, spans
+from bakehouse_worker.tables import Batch, Job, Lane, Record, table
+
+_record, _batch, _lane, _job = (table(m) for m in (Record, Batch, Lane, Job))
+
+
+@dataclass(frozen=True, slots=True)
+class LaneView:
+    """Due records of one lane, the first `sizes` of them in order of their turn as (record id, bytes of params).
+
+    `waiting` counts all pending records of the lane's job, due or not.
+    """
+
+    lane_id: int
+    job_id: int
+    priority: int
+    api_version: str
+    betas: str
+    oldest: float
+    complete: bool  #: waiting brings the job no company: see `_is_complete`
+    sizes: tuple[tuple[int, int], ...]
+    waiting: int = 0
+    leaving: bool = False  #: a batch of the same betas and API version is about to leave, and may leave some behind
+
+
+def due_lanes(database: Database, limit: int) -> list[LaneView]:
+    """Return every lane with due records, each with at most `limit` of them. Costs an index seek per lane, not per record."""
+    now = database.now()
+    with database.read() as connection:
+        counters = per_job(connection)
+        waiting = [job_id for job_id, states in counters.items() if states.get(RecordState.PENDING)]
+        if not waiting:
+            return []
+        settling = _exists(connection, _batch.c.state.in_((BatchState.ENDED, BatchState.COLLECTED)))
+        leaving = _about_to_leave(connection, now)
+        oldest = (
+            select(func.min(_record.c.next_at))
+            .where(_record.c.lane_id == _lane.c.id, _record.c.state == RecordState.PENDING)
+            .scalar_subquery()
+        )
+        query = select(_lane, _job.c.expected, oldest.label("oldest")).join(_job, _job.c.id == _lane.c.job_id)
+        views = []
+        for lane in connection.execute(query.where(_lane.c.job_id.in_(waiting))).all():
+            if lane.oldest is None or lane.oldest > now:
+                continue
+            due = (
+                select(_record.c.id, _record.c.bytes)
+                .where(_record.c.lane_id == lane.id, _record.c.state == RecordState.PENDING, _record.c.next_at <= now)
+                .order_by(_record.c.next_at, _record.c.seq)
+                .limit(limit)
+            )
+            sizes = tuple((record_id, size) for record_id, size in connection.execute(due)) if limit else ()
+            complete = not settling and _is_complete(connection, lane.job_id, lane.expected, counters[lane.job_id], now)
+            group = (lane.api_version, lane.betas)
+            oldest_at = float(lane.oldest)
+            views.append(
+                LaneView(
+                    lane.id,
+                    lane.job_id,
+                    lane.priority,
+                    *group,
+                    oldest_at,
+                    complete,
+                    sizes,
+                    counters[lane.job_id].get(RecordState.PENDING, 0),
+                    group in leaving,
+                )
+            )
+        return views
+
+
+def _exists(connection: Connection, which: ColumnElement[bool]) -> bool:
+    live = select(_batch.c.id).where(_batch.c.finished_at.is_(None), which)
+    return connection.execute(live.limit(1)).first() is not None
+
+
+def _about_to_leave(connection: Connection, now: float) -> set[tuple[str, str]]:
+    """Return (API version, betas) of the batches that are being uploaded or will be next."""
+    packed = (_batch.c.state == BatchState.PACKED) & (_batch.c.not_before <= now)
+    query = select(_batch.c.api_version, _batch.c.betas).distinct()
+    query = query.where(_batch.c.finished_at.is_(None), packed | (_batch.c.state == BatchState.UPLOADING))
+    return {(row.api_version, row.betas) for row in connection.execute(query)}
+
+
+def _is_complete(
+    connection: Connection, job_id: int, expected: int | None, states: Mapping[str, int], now: float
+) -> bool:
+    """Tell whether waiting brings a closed job no company: all it expects has come, and none of it is backing off."""
+    if expected is None or sum(states.values()) < expected:
+        return False
+    lanes = select(_lane.c.id).where(_lane.c.job_id == job_id)
+    later = (_record.c.lane_id.in_(lanes)) & (_record.c.state == RecordState.PENDING) & (_record.c.next_at > now)
+    return connection.execute(select(_record.c.id).where(later).limit(1)).first() is None
+
+
+def queued_requests(database: Database) -> int:
+    """Return how many requests are packed or at the API: what `MAX_QUEUED_REQUESTS` limits."""
+    with database.read() as connection:
+        return _queued(connection)
+
+
+def _queued(connection: Connection) -> int:
+    done = (BatchState.ENDED, BatchState.COLLECTED)
+    query = select(func.coalesce(func.sum(_batch.c.requests), 0))
+    return int(connection.scalar(query.where(_batch.c.finished_at.is_(None), _batch.c.state.not_in(done))) or 0)
+
+
+def pack(database: Database, members: Sequence[tuple[int, int]], api_version: str, betas: str) -> int | None:
+    """Make one batch of pending records, given as (record id, bytes). None if another packer took one of them first."""
+    with database.write() as connection:
+        batch_id = _new_batch(connection, members, api_version, betas, database.now())
+        jobs: list[int] = []
+        for part in spans(members):
+            taken = connection.execute(
+                update(_record)
+                .where(_record.c.id.in_([record_id for record_id, _ in part]), _record.c.state == RecordState.PENDING)
+                .values(state=RecordState.PACKED, batch_id=batch_id)
+                .returning(_record.c.job_id)
+            )
+            jobs += [row[0] for row in taken]
+        if len(jobs) != len(members):
+            connection.rollback()
+            return None
+        deltas = Deltas()
+        deltas.move(jobs, RecordState.PENDING, RecordState.PACKED)
+        deltas.write(database, connection)
+    return batch_id
+
+
+def dissolve(database: Database, batch_id: int, groups: Sequence[Sequence[tuple[int, int]]]) -> list[int]:
+    """Replace a packed batch by one batch per group of its members, given as (record id, bytes). Empty if it moved on."""
+    now = database.now()
+    with database.write() as connection:
+        packed = (_batch.c.id == batch_id) & (_batch.c.state == BatchState.PACKED)
+        gone = connection.execute(
+            update(_batch)
+            .where(packed)
+            .values(state=BatchState.DISSOLVED, finished_at=now)
+            .returning(_batch.c.api_version, _batch.c.betas)
+        ).one_or_none()
+        if gone is None:
+            return []
+        made = []
+        for group in groups:
+            made.append(_new_batch(connection, group, gone.api_version, gone.betas, now))
+            for part in spans(group):
+                mine = _record.c.id.in_([record_id for record_id, _ in part]) & (_record.c.batch_id == batch_id)
+                connection.execute(update(_record).where(mine).values(batch_id=made[-1]))
+        return made
+
+
+def _new_batch(
+    connection: Connection, members: Sequence[tuple[int, int]], api_version: str, betas: str, now: float
+) -> int:
+    row = {
+        "state": BatchState.PACKED,
+        "api_version": api_version,
+        "betas": betas,
+        "requests": len(members),
+        "bytes": sum(size for _, size in members),
+        "created_at": now,
+        "not_before": 0.0,
+        "tries": 0,
+        "lease_until": 0.0,
+        "next_poll_at": 0.0,
+    }
+    return int(connection.execute(insert(_batch).returning(_batch.c.id), row).scalar_one())
