@@ -40,9 +40,8 @@ def base_install(tmp_path_factory):
     return python
 
 
-def test_an_application_with_the_base_install_enqueues_into_a_running_system(machine, api, base_install):
-    machine.start("up")
-    wait_until((machine.home / ".bakehouse" / "redis.url").exists, "the system is up")
+def test_an_application_with_the_base_install_enqueues_into_a_running_system(running_machine, api, base_install):
+    machine = running_machine
     done = subprocess.run(
         [str(base_install), "-c", APPLICATION], cwd=machine.home, capture_output=True, text=True, timeout=60
     )
@@ -68,9 +67,8 @@ def test_the_base_install_says_which_extra_the_command_line_needs(base_install):
     assert "bakehouse[all]" in done.stderr
 
 
-def test_enqueue_puts_a_file_into_a_running_system(machine, api):
-    machine.start("up")
-    wait_until((machine.home / ".bakehouse" / "redis.url").exists, "the system is up")
+def test_enqueue_puts_a_file_into_a_running_system(running_machine):
+    machine = running_machine
     machine.write(30)
     done = machine.run("enqueue", "in.jsonl", "--job", "by-file")
     assert done.returncode == 0, done.stderr
@@ -109,3 +107,11 @@ def test_prompts_answers_and_keys_are_in_no_log(machine, api):
     for secret in ("CANARY", "answer to"):
         assert secret not in logs
         assert secret not in done.stdout + done.stderr
+
+
+def test_accepted_prompts_do_not_stay_in_the_embedded_redis(machine):
+    machine.write(200, system="CANARY-PROMPT")
+    done = machine.run("run", "in.jsonl", "-o", "out.jsonl")
+    assert done.returncode == 0, done.stderr
+    kept = b"".join(file.read_bytes() for file in (machine.home / ".bakehouse" / "redis").rglob("*") if file.is_file())
+    assert b"CANARY" not in kept

@@ -47,7 +47,8 @@ def test_a_bad_line_is_told_by_its_number_and_nothing_is_enqueued(machine, api, 
     assert not (machine.home / "out.jsonl").exists()
 
 
-def test_skip_bad_sends_the_good_lines_and_says_which_were_left_out(machine, api):
+def test_skip_bad_sends_the_good_lines_and_says_which_were_left_out(running_machine, api):
+    machine = running_machine
     rows = [line("first"), *(bad for bad, _ in BAD_LINES.values() if "good" not in bad), line("last")]
     (machine.home / "in.jsonl").write_text("\n".join(rows) + "\n")
     done = machine.run("run", "in.jsonl", "-o", "out.jsonl", "--skip-bad")
@@ -105,3 +106,28 @@ def test_a_misspelt_setting_is_told_with_the_right_one(machine):
 def test_looking_before_there_is_anything_says_so(machine):
     refused(machine.run("status"), "no store")
     refused(machine.run("enqueue", str(machine.write(1))), "no embedded server")
+
+
+def test_a_repeated_line_that_was_left_out_stays_left_out_in_later_runs(running_machine, api):
+    machine = running_machine
+    rows = [line("a"), line("b"), line("a", max_tokens=6)]
+    (machine.home / "in.jsonl").write_text("\n".join(rows) + "\n")
+    for flags in (["--skip-bad"], ["--skip-bad"], ["--skip-bad", "--update"]):
+        done = machine.run("run", "in.jsonl", "-o", "out.jsonl", *flags)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert [answer["custom_id"] for answer in machine.lines()] == ["a", "b"]
+    assert api.totals()["accepted"] == 2
+
+
+def test_the_input_is_never_overwritten_by_the_output(machine):
+    source = machine.write(3)
+    before = source.read_bytes()
+    refused(machine.run("run", "in.jsonl", "-o", "./in.jsonl"), "is the input")
+    assert source.read_bytes() == before
+
+
+def test_roles_say_what_is_missing_and_do_not_try_another_broker(machine):
+    refused(machine.run("worker", "--queues", "control"), "BAKEHOUSE_REDIS_URL")
+    refused(machine.run("beat"), "BAKEHOUSE_REDIS_URL")
+    refused(machine.run("worker", "--queues", "contrl"), "contrl")
+    refused(machine.run("up", ANTHROPIC_API_KEY=""), "ANTHROPIC_API_KEY")

@@ -42,7 +42,8 @@ def test_ten_thousand_records_with_free_form_ids_come_back_in_order_each_with_it
     assert machine.run("doctor").returncode == 0
 
 
-def test_permanent_failures_are_in_the_output_with_the_apis_own_error(machine, api):
+def test_permanent_failures_are_in_the_output_with_the_apis_own_error(running_machine, api):
+    machine = running_machine
     machine.write(20)
     machine.write(2, start=20, mode="a", model="claude-of-nowhere")
     machine.write(1, start=22, mode="a", max_tokens=10_000_000)
@@ -116,7 +117,8 @@ def test_ctrl_c_stops_cleanly_says_what_happens_and_the_same_command_goes_on(mac
     assert api.totals()["accepted_twice"] == 0
 
 
-def test_the_same_data_at_another_origin_is_refused_in_one_sentence(machine, api):
+def test_the_same_data_at_another_origin_is_refused_in_one_sentence(running_machine, api):
+    machine = running_machine
     machine.write(5)
     assert machine.run("run", "in.jsonl", "-o", "out.jsonl").returncode == 0
     machine.write(1, start=5, mode="a")
@@ -128,7 +130,8 @@ def test_the_same_data_at_another_origin_is_refused_in_one_sentence(machine, api
     assert api.totals()["accepted"] == 5
 
 
-def test_a_changed_body_is_refused_and_sent_with_update(machine, api):
+def test_a_changed_body_is_refused_and_sent_with_update(running_machine, api):
+    machine = running_machine
     machine.write(5)
     assert machine.run("run", "in.jsonl", "-o", "out.jsonl").returncode == 0
     machine.write(5, max_tokens=65)
@@ -142,7 +145,8 @@ def test_a_changed_body_is_refused_and_sent_with_update(machine, api):
     machine.check_answers()
 
 
-def test_failed_records_are_sent_again_only_when_asked(machine, api):
+def test_failed_records_are_sent_again_only_when_asked(running_machine, api):
+    machine = running_machine
     api.rules(
         {"on": "result", "fault": "errored", "type": "invalid_request_error", "message": "no", "prompt": "item 3"}
     )
@@ -157,7 +161,8 @@ def test_failed_records_are_sent_again_only_when_asked(machine, api):
     assert machine.lines()[3]["attempts"] == 2
 
 
-def test_limit_sends_the_first_lines_and_a_later_run_the_rest(machine, api):
+def test_limit_sends_the_first_lines_and_a_later_run_the_rest(running_machine, api):
+    machine = running_machine
     machine.write(10)
     assert machine.run("run", "in.jsonl", "-o", "out.jsonl", "--limit", "3").returncode == 0
     assert len(machine.lines()) == api.totals()["accepted"] == 3

@@ -1,4 +1,4 @@
-"""`gateway.lines()`: results are cut into the same lines however the network cut them into chunks."""
+"""`remote.lines()`, the gateway's: results are cut into the same lines however the network cut them into chunks."""
 
 from __future__ import annotations
 

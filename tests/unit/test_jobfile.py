@@ -198,6 +198,40 @@ def test_doubles_far_apart_and_over_spans_are_found(file):
     assert (found.total, found.new) == (2 * SPAN + 11, 2 * SPAN + 11)
 
 
+def test_a_double_is_left_out_of_every_count_whatever_the_store_knows_of_it(file):
+    held = digests(file(line("known"), line("changed")))
+    doubled = [
+        line("known"),
+        line("known"),
+        line("known", max_tokens=5),
+        line("changed", max_tokens=5),
+        line("changed"),
+    ]
+    found = scan(file(*doubled, line("new"), line("new")), known=lambda ids: held)
+    assert counts(found) == (3, 1, 1, 1, 4)
+    assert found.changed == [(4, "changed")]
+    assert [one.number for one in found.bad] == [2, 3, 5, 7]
+    assert [one.custom_id for one in records(found)] == ["known", "changed", "new"]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from([16, 17])), max_size=12),
+    st.sets(st.sampled_from("abc")),
+)
+def test_the_counts_always_add_up_to_the_lines_that_will_be_sent(tmp_path_factory, made, held):
+    path = tmp_path_factory.mktemp("lines") / "in.jsonl"
+    path.write_bytes(b"".join(line(custom_id) + b"\n" for custom_id in sorted(held)))
+    known = digests(path)
+    path.write_bytes(b"".join(line(custom_id, max_tokens=limit) + b"\n" for custom_id, limit in made))
+    found = scan(path, known=lambda ids: known)
+    good = records(found)
+    assert [one.custom_id for one in good] == list(dict.fromkeys(custom_id for custom_id, _ in made))
+    assert found.total == len(good) == found.new + found.known + len(found.changed)
+    assert found.known == sum(known.get(one.custom_id) == one.digest for one in good)
+    assert found.new == sum(one.custom_id not in known for one in good)
+    assert len(found.bad) == len(made) - len(good)
+
+
 def test_ids_that_only_look_alike_are_no_doubles(file):
     found = scan(file(line("a"), line("A"), line("a "), line(" a"), line("á"), line("a\u0301")))
     assert counts(found) == (6, 6, 0, 0, 0)

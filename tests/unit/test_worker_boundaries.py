@@ -12,6 +12,7 @@ import pytest
 from bakehouse import ConfigurationError
 from bakehouse_worker import credentials, gateway
 from bakehouse_worker.errors import GatewayError, Refused, SendingStopped, Unanswered
+from bakehouse_worker.remote import Remote, remote_batch
 
 REQUEST = httpx2.Request("POST", "https://api.anthropic.com/v1/messages/batches")
 #: Facts: message-batches-api.md §6.
@@ -240,3 +241,51 @@ def test_an_origin_without_a_scheme_is_a_configuration_error_that_names_the_sett
 def test_without_a_key_the_gateway_says_which_setting_is_missing(unset):
     with pytest.raises(ConfigurationError, match="ANTHROPIC_API_KEY is not set"):
         gateway.Gateway(1.0)
+
+
+def test_key_and_token_are_in_no_repr_and_the_key_goes_before_the_token(unset, monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", "secret-token")
+    assert credentials.find().token == "secret-token"
+    assert "secret" not in repr(credentials.find())
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "secret-key")
+    found = credentials.find()
+    assert (found.key, found.token) == ("secret-key", None)
+    assert "secret" not in repr(found)
+
+
+# What the API says of a batch
+
+BATCH = {
+    "id": "msgbatch_01",
+    "type": "message_batch",
+    "processing_status": "in_progress",
+    "request_counts": {"processing": 2, "succeeded": 3, "errored": 5, "canceled": 7, "expired": 11},
+    "created_at": "2026-11-20T10:00:00.250000Z",
+    "expires_at": "2026-11-21T10:00:00+00:00",
+    "ended_at": None,
+    "archived_at": None,
+    "results_url": None,
+}
+
+
+def test_a_batch_is_read_with_all_its_requests_and_its_times_in_seconds():
+    assert remote_batch(BATCH) == Remote(
+        "msgbatch_01", "in_progress", 28, 1_795_168_800.25, 1_795_255_200.0, None, archived=False
+    )
+    ended = {**BATCH, "ended_at": "2026-11-20T11:00:00Z", "archived_at": "2026-12-19T10:00:00Z", "brand_new": 1}
+    assert remote_batch(ended).ended_at == 1_795_172_400.0
+    assert remote_batch(ended).archived
+
+
+@pytest.mark.parametrize("name", ["id", "processing_status", "request_counts", "created_at"])
+def test_an_object_that_lacks_what_makes_a_batch_is_none(name):
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        remote_batch({key: value for key, value in BATCH.items() if key != name})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("created_at", "yesterday"), ("created_at", 5), ("request_counts", {"a": "1"})]
+)
+def test_an_object_with_a_field_of_another_shape_is_no_batch(name, value):
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        remote_batch({**BATCH, name: value})

@@ -7,6 +7,7 @@ every action behind it is a compare-and-set on a row. There is no result backend
 from __future__ import annotations
 
 import importlib
+import socket
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,15 +41,22 @@ def broker_url(redis_url: str) -> str:
     return redis_url
 
 
-def pool(queues: Sequence[str], concurrency: int | None) -> list[str]:
-    """Return Celery's pool options for a worker of some queues.
+def start_worker(queues: Sequence[str], concurrency: int | None) -> None:
+    """Run a worker of some queues until it is stopped; the same as `celery -A bakehouse_worker.app worker`, started faster.
 
     Control's tasks are short and share one process. Transfers take minutes and users' code may hang, so those run in processes
-    of their own, two at a time unless told otherwise.
+    of their own, two transfers at a time unless told otherwise.
     """
-    if list(queues) == [CONTROL] and concurrency in (None, 1):
-        return ["--pool", "solo"]
-    return ["--pool", "prefork", "--concurrency", str(concurrency or (1 if list(queues) == [DELIVER] else 2))]
+    solo = list(queues) == [CONTROL] and concurrency in (None, 1)
+    app.Worker(
+        queues=list(queues),
+        hostname=f"{'-'.join(queues)}@{socket.gethostname()}",
+        pool="solo" if solo else "prefork",
+        concurrency=1 if solo else concurrency or (1 if list(queues) == [DELIVER] else 2),
+        loglevel="INFO",
+        without_gossip=True,
+        without_mingle=True,
+    ).start()
 
 
 def configure(application: Celery) -> None:

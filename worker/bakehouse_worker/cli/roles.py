@@ -63,7 +63,7 @@ def worker(
     from bakehouse import ConfigurationError
     from bakehouse.inbox import locate
     from bakehouse_worker import schema
-    from bakehouse_worker.app import QUEUES, app, pool
+    from bakehouse_worker.app import QUEUES, start_worker
     from bakehouse_worker.local.locks import FileLock
     from bakehouse_worker.local.stack import WORKERS_LOCK, prepare_home
     from bakehouse_worker.runtime import current
@@ -77,8 +77,7 @@ def worker(
     lock.take(shared=True)
     schema.ensure(current().database, auto_migrate=current().settings.auto_migrate)
     current().database.close()  # pool processes open their own
-    argv = ["worker", "--queues", ",".join(names), "--hostname", f"{'-'.join(names)}@%h", "--loglevel", "INFO"]
-    app.worker_main([*argv, *pool(names, concurrency), "--without-gossip", "--without-mingle"])
+    start_worker(names, concurrency)
 
 
 def beat(data_dir: DataDir = None) -> None:
@@ -89,7 +88,7 @@ def beat(data_dir: DataDir = None) -> None:
     _export(data_dir)
     wanted = settings()
     locate(wanted.redis_url, wanted.data_dir)
-    app.start(["beat", "--loglevel", "INFO"])
+    app.Beat(loglevel="INFO").run()
 
 
 def emulator(context: typer.Context) -> None:

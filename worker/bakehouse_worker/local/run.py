@@ -8,9 +8,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,8 @@ import orjson
 import redis
 from rich.console import Console
 
-from bakehouse import Client, ConfigurationError, InboxFull
+from bakehouse import Client, ConfigurationError, InboxFull, InboxUnavailable
+from bakehouse.contract import Record
 from bakehouse_worker import export, schema
 from bakehouse_worker.local import emulated, jobfile
 from bakehouse_worker.local.jobfile import Scan
@@ -39,6 +41,8 @@ T = TypeVar("T")
 LOOK = 0.25
 #: The inbox is kept below this many bytes while a file is enqueued, so that memory does not grow with the file.
 INBOX_BYTES = 32_000_000
+#: Seconds that Redis may be away before the command gives up.
+REDIS_AWAY = 60.0
 #: Bad lines that are told one by one.
 TOLD = 10
 
@@ -72,12 +76,13 @@ def run(options: Options, settings: Settings, console: Console) -> int:
     with lock:
         export.check_writable(options.output)
         database = open_database(settings.database_url, home / settings.sqlite_path.name)
-        with _asking_who_we_are(options) as asking, console.status(f"checking {options.source}"):
-            found = _scan(options, database, console)
-            if asking is not None:
-                check_identity(_known_identity(database), _answer(asking))
-        if _anything_to_do(options, database, found):
-            _work(options, settings, found, console)
+        with _asking_who_we_are(options) as asking:
+            with console.status(f"checking {options.source}"):
+                found = _scan(options, database, console)
+            if _anything_to_do(options, database, found):
+                _work(options, settings, found, console, asking)
+            else:
+                _check_identity(database, asking)
         failed = _export(options, database, found)
         outcome = FileOutcome(found.total, found.total - failed, time.monotonic() - started, options.output)
         for line in told(summarise(database, options.job), outcome):
@@ -152,8 +157,10 @@ def _has_schema(database: Database) -> bool:
     return (path is None or Path(path).exists()) and schema_stamp.read(database) == schema.HEAD
 
 
-def _known_identity(database: Database) -> tuple[str, str] | None:
-    return submissions.identity(database) if _has_schema(database) else None
+def _check_identity(database: Database, asking: subprocess.Popen[bytes] | None) -> None:
+    """Refuse, before anything is enqueued, a key that does not work and an origin or workspace that is not this store's."""
+    if asking is not None:
+        check_identity(submissions.identity(database), _answer(asking))
 
 
 def _anything_to_do(options: Options, database: Database, found: Scan) -> bool:
@@ -165,11 +172,14 @@ def _anything_to_do(options: Options, database: Database, found: Scan) -> bool:
     return unfinished or (options.retry_failed and bool(jobs[0].states.get("failed")))
 
 
-def _work(options: Options, settings: Settings, found: Scan, console: Console) -> None:
+def _work(
+    options: Options, settings: Settings, found: Scan, console: Console, asking: subprocess.Popen[bytes] | None
+) -> None:
     extra = (lambda home: emulated.child(home, options.emulator_script)) if options.emulator else None
     try:
         with Stack(settings, extra=extra) as stack, ProgressView(console) as view:
             view.say(f"enqueueing, while the workers start; their logs are in {stack.home}/logs")
+            _check_identity(stack.runtime.database, asking)
             if found.new or found.changed:
                 _enqueue(options, found, stack)
             if options.retry_failed:
@@ -186,20 +196,40 @@ def _work(options: Options, settings: Settings, found: Scan, console: Console) -
 
 def _enqueue(options: Options, found: Scan, stack: Stack) -> None:
     """Enqueue what the store does not know yet, keeping the inbox small, and say how many records the job has."""
-    runtime = stack.runtime
-    client = Client(runtime.settings.redis_url, prefix=runtime.settings.redis_prefix, max_inbox_bytes=INBOX_BYTES)
     for span in _spans(jobfile.lines(found, options.job, limit=options.limit, replace=options.update)):
-        known = records.known_digests(runtime.database, options.job, [record.custom_id for record in span])
-        unsent = [record for record in span if known.get(record.custom_id) != record.digest]
-        while unsent:
-            try:
-                client.append(unsent)
-                break
-            except InboxFull as full:
-                unsent = unsent[full.accepted :]
-                stack.tend()
-                time.sleep(LOOK / 5)
-    client.close(options.job, expected=found.total + found.others)
+        known = records.known_digests(stack.runtime.database, options.job, [record.custom_id for record in span])
+        _append(stack, [record for record in span if known.get(record.custom_id) != record.digest])
+    _patiently(stack, lambda client: client.close(options.job, expected=found.total + found.others))
+
+
+def _append(stack: Stack, unsent: list[Record]) -> None:
+    while unsent:
+        try:
+            _patiently(stack, partial(_append_all, unsent))
+            return
+        except InboxFull as full:
+            unsent = unsent[full.accepted :]
+            stack.tend()
+            time.sleep(LOOK / 5)
+
+
+def _append_all(unsent: list[Record], client: Client) -> None:
+    client.append(unsent)
+
+
+def _patiently(stack: Stack, call: Callable[[Client], object]) -> None:
+    """Make a call to the inbox, waiting for a Redis that is being restarted or changes hands. A repeat is harmless."""
+    give_up = time.monotonic() + REDIS_AWAY
+    while True:
+        settings = stack.runtime.settings
+        try:
+            call(Client(settings.redis_url, prefix=settings.redis_prefix, max_inbox_bytes=INBOX_BYTES))
+            return
+        except InboxUnavailable:
+            if time.monotonic() > give_up:
+                raise
+        stack.tend()
+        time.sleep(LOOK)
 
 
 def _spans(items: Iterable[T]) -> Iterator[list[T]]:

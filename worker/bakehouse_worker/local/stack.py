@@ -20,7 +20,7 @@ from bakehouse_worker.local.locks import FileLock
 from bakehouse_worker.local.supervise import GRACE, Child, Supervisor
 from bakehouse_worker.runtime import Runtime, make
 from bakehouse_worker.settings import Settings
-from bakehouse_worker.store import due
+from bakehouse_worker.store import due, holds
 from bakehouse_worker.store.database import reach
 
 #: Seconds that a joining command waits for the holder's server.
@@ -110,6 +110,7 @@ class Stack:
         url = self._settings.redis_url or self._start_server()
         self._open(url)
         self._take_back()
+        holds.try_again(self.runtime.database)
         env = {**os.environ, **self._environment, "BAKEHOUSE_DATA_DIR": str(self.home), "BAKEHOUSE_REDIS_URL": url}
         for name, command in ROLES:
             argv = [sys.executable, "-m", "bakehouse_worker", *command]

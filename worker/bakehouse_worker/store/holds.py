@@ -75,6 +75,12 @@ def end_probe(database: Database) -> None:
         connection.execute(delete(_hold).where(_hold.c.scope == SUBMIT, _hold.c.kind != PAUSED))
 
 
+def try_again(database: Database) -> None:
+    """Forget what the API said of the account: whoever starts anew may have mended it. Waits that the API asked for stay."""
+    with database.write() as connection:
+        connection.execute(delete(_hold).where(_hold.c.scope == SUBMIT, _hold.c.kind == CIRCUIT))
+
+
 def release(database: Database) -> bool:
     """Let submissions go on; False if nothing held them."""
     with database.write() as connection:
