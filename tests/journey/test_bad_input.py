@@ -108,17 +108,6 @@ def test_looking_before_there_is_anything_says_so(machine):
     refused(machine.run("enqueue", str(machine.write(1))), "no embedded server")
 
 
-def test_a_repeated_line_that_was_left_out_stays_left_out_in_later_runs(running_machine, api):
-    machine = running_machine
-    rows = [line("a"), line("b"), line("a", max_tokens=6)]
-    (machine.home / "in.jsonl").write_text("\n".join(rows) + "\n")
-    for flags in (["--skip-bad"], ["--skip-bad"], ["--skip-bad", "--update"]):
-        done = machine.run("run", "in.jsonl", "-o", "out.jsonl", *flags)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert [answer["custom_id"] for answer in machine.lines()] == ["a", "b"]
-    assert api.totals()["accepted"] == 2
-
-
 def test_the_input_is_never_overwritten_by_the_output(machine):
     source = machine.write(3)
     before = source.read_bytes()
