@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the emulator until it is stopped. Exit code 2: it could not start, said in one sentence."""
     given = parser().parse_args(arguments)
     options = EmulatorOptions(**vars(given))
+    if not 0 <= options.port <= 65_535:
+        sys.stderr.write(f"--port {options.port} is no port; give one from 1 to 65535, or 0 for any free one\n")
+        return 2
     try:
         serve(options, (lambda _: None) if options.quiet else _say)
     except (PortInUse, ValueError, OSError) as error:
