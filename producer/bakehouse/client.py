@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from bakehouse.contract import DEFAULT_API_VERSION, Close, Keys, Record, encode_close, encode_record
+from bakehouse.contract import DEFAULT_API_VERSION, MAX_EXPECTED, Close, Keys, Record, encode_close, encode_record
 from bakehouse.errors import BakehouseError, ConfigurationError, InvalidRecord
 from bakehouse.inbox import DEFAULT_MAX_INBOX_BYTES, Inbox, connect, locate
-from bakehouse.record import build
+from bakehouse.record import build, check_job
 
 #: A call to Redis carries at most this many records, and about this many bytes.
 CHUNK_RECORDS = 500
@@ -94,7 +94,9 @@ class Client:
 
     def close(self, job: str, *, expected: int) -> None:
         """Say that `job` expects `expected` records in all: once they are accepted its last batch leaves without waiting."""
-        self._inbox.append([encode_close(Close(job, expected))])
+        if not isinstance(expected, int) or isinstance(expected, bool) or not 0 <= expected <= MAX_EXPECTED:
+            raise InvalidRecord("expected", f"must be a whole number of records, not {expected!r}")
+        self._inbox.append([encode_close(Close(check_job(job), expected))])
 
 
 def enqueue_record(

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
+
+T = TypeVar("T")
 
 #: Version of the entry's layout. A reader that meets a version it does not know parks the entry and says so.
 WIRE_VERSION = 1
 
 #: The API version that sampling rules are checked against when the caller names none (message-batches API, October 2026).
 DEFAULT_API_VERSION = "2026-10-21"
+
+#: The most records that a job may expect: what any store can count.
+MAX_EXPECTED = 2**53
 
 #: Consumer group of the workers on the inbox stream.
 GROUP = "accept"
@@ -117,23 +122,45 @@ def decode(header: bytes, params: bytes) -> Record | Close:
         raise ValueError("the entry's header is not an object")
     if fields.get("v") != WIRE_VERSION:
         raise UnknownWireVersion(f"wire version {fields.get('v')!r}; this release reads {WIRE_VERSION}")
-    try:
-        if "close" in fields:
-            return Close(job=fields["close"], expected=int(fields["expected"]))
-        metadata = fields.get("metadata")
-        return Record(
-            job=fields["job"],
-            custom_id=fields["id"],
-            params=params,
-            digest=fields["digest"],
-            model=fields["model"],
-            api_version=fields["api"],
-            priority=fields.get("priority", 0),
-            betas=tuple(fields.get("betas", ())),
-            on_result=fields.get("on_result"),
-            metadata=None if metadata is None else orjson.dumps(metadata),
-            spans=fields.get("spans"),
-            replace=fields.get("replace", False),
-        )
-    except KeyError as missing:
-        raise ValueError(f"the entry's header lacks {missing}") from None
+    if "close" in fields:
+        return Close(job=_typed(fields, "close", str), expected=_whole(fields, "expected", 0, MAX_EXPECTED))
+    metadata = fields.get("metadata")
+    betas = fields.get("betas", [])
+    if not isinstance(betas, list) or not all(isinstance(beta, str) for beta in betas):
+        raise ValueError("the entry's betas are no list of names")
+    return Record(
+        job=_typed(fields, "job", str),
+        custom_id=_typed(fields, "id", str),
+        params=params,
+        digest=_typed(fields, "digest", str),
+        model=_typed(fields, "model", str),
+        api_version=_typed(fields, "api", str),
+        priority=_whole({"priority": 0, **fields}, "priority", -1000, 1000),
+        betas=tuple(betas),
+        on_result=None if fields.get("on_result") is None else _typed(fields, "on_result", str),
+        metadata=None if metadata is None else orjson.dumps(metadata),
+        spans=_spans(fields.get("spans")),
+        replace=fields.get("replace") is True,
+    )
+
+
+def _typed(fields: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    value = fields.get(name)
+    if not isinstance(value, kind):
+        raise ValueError(f"the entry's header has no {name}")
+    return value
+
+
+def _whole(fields: Mapping[str, Any], name: str, least: int, most: int) -> int:
+    value = _typed(fields, name, int)
+    if isinstance(value, bool) or not least <= value <= most:
+        raise ValueError(f"the entry's {name} is out of range")
+    return value
+
+
+def _spans(value: Any) -> dict[str, tuple[int, int]] | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise ValueError("the entry's spans are no object")
+    return {str(name): (int(start), int(end)) for name, (start, end) in value.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 from uuid import uuid4
@@ -38,8 +38,9 @@ SAMPLING = ("temperature", "top_p", "top_k")
 SAMPLING_API_VERSIONS = frozenset({"2023-06-01"})
 
 _JSON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-_BETA = re.compile(r"^[A-Za-z0-9._-]+$")
-_SINK = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+_BETA = re.compile(r"[A-Za-z0-9._-]+")
+_API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_SINK = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def build(
@@ -55,6 +56,8 @@ def build(
     replace: bool = False,
 ) -> Record:
     """Check everything and serialise the params once. Raises InvalidRecord with the field and the reason."""
+    if not isinstance(api_version, str) or not _API_VERSION.fullmatch(api_version):
+        raise InvalidRecord("api_version", f"must be a date such as {DEFAULT_API_VERSION}, not {api_version!r}")
     check_params(params, api_version)
     body, spans = serialise(params)
     if len(body) > MAX_PARAMS_BYTES:
@@ -62,7 +65,7 @@ def build(
     checked_betas = _betas(betas)
     if not isinstance(priority, int) or isinstance(priority, bool) or not -1000 <= priority <= 1000:
         raise InvalidRecord("priority", f"must be a whole number from -1000 to 1000, not {priority!r}")
-    if on_result is not None and not (isinstance(on_result, str) and _SINK.match(on_result)):
+    if on_result is not None and not (isinstance(on_result, str) and _SINK.fullmatch(on_result)):
         raise InvalidRecord("on_result", f"must look like 'package.module:function', not {on_result!r}")
     return Record(
         job=_text("job", job, MAX_JOB),
@@ -156,6 +159,11 @@ def _refuse_non_finite(field: str, value: Any) -> None:
             _refuse_non_finite(f"{field}.{position}", inner)
 
 
+def check_job(job: Any) -> str:
+    """Return a job's name if it may be one. Raises InvalidRecord."""
+    return _text("job", job, MAX_JOB)
+
+
 def _text(field: str, value: Any, limit: int) -> str:
     if not isinstance(value, str):
         raise InvalidRecord(field, f"must be text, not {_kind(value)}")
@@ -173,8 +181,10 @@ def _text(field: str, value: Any, limit: int) -> str:
 def _betas(betas: Sequence[str]) -> tuple[str, ...]:
     if isinstance(betas, str):
         raise InvalidRecord("betas", f"must be a list of names, such as [{betas!r}]")
+    if not isinstance(betas, Collection):
+        raise InvalidRecord("betas", f"must be a list of names, not {betas!r}")
     for name in betas:
-        if not isinstance(name, str) or not _BETA.match(name):
+        if not isinstance(name, str) or not _BETA.fullmatch(name):
             raise InvalidRecord("betas", f"{name!r} is not the name of a beta")
     return tuple(sorted(set(betas)))
 

@@ -8,7 +8,7 @@ import pytest
 from bakehouse import InboxFull
 from bakehouse_worker import accept as station
 from bakehouse_worker.accept import accept, waiting
-from bakehouse_worker.store import reading
+from bakehouse_worker.store import reading, records
 
 
 def test_a_record_that_is_enqueued_is_accepted_once_and_leaves_the_inbox(world):
@@ -105,15 +105,40 @@ def test_an_entry_of_a_newer_release_is_parked_whole_and_the_others_go_on(world)
     assert waiting(world.runtime) == 0
 
 
-def test_an_entry_that_the_database_refuses_is_rejected_and_blocks_nobody(world):
+def test_an_entry_that_the_database_refuses_is_rejected_and_blocks_nobody(world, monkeypatch):
     world.enqueue(4)
-    broken = {"v": 1, "job": "job", "id": "broken", "digest": None, "model": "m", "api": "2026-10-21"}
-    world.runtime.redis.xadd(
-        world.runtime.keys.inbox, {"h": orjson.dumps({**broken, "model": None, "digest": "d"}), "p": b"{}"}
-    )
+    world.enqueue(1, text="broken")
     world.enqueue(4, text="after")
+    row = records._row
+
+    def without_model(entry, *rest):
+        broken = entry.record.custom_id.startswith("broken")
+        return row(entry, *rest) | ({"model": None} if broken else {})  # NOT NULL: the database itself refuses it
+
+    monkeypatch.setattr(records, "_row", without_model)
     accept(world.runtime)
     assert world.job().states == {"pending": 8, "rejected": 1}
+    assert waiting(world.runtime) == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"id": 5},
+        {"job": []},
+        {"on_result": []},
+        {"priority": 2**63},
+        {"betas": "abc"},
+        {"close": "job", "expected": -1},
+    ],
+)
+def test_an_entry_of_a_strange_shape_is_parked_and_blocks_nobody(world, fields):
+    good = {"v": 1, "job": "job", "id": "x", "digest": "d", "model": "m", "api": "2026-10-21"}
+    world.runtime.redis.xadd(world.runtime.keys.inbox, {"h": orjson.dumps({**good, **fields}), "p": b"{}"})
+    world.enqueue(2)
+    accept(world.runtime)
+    assert world.job().states == {"pending": 2}
+    assert world.runtime.redis.xlen(world.runtime.keys.parked) == 1
     assert waiting(world.runtime) == 0
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from bakehouse_worker import collect as station
 from bakehouse_worker.collect import collect
+from bakehouse_worker.wire import WireId
 
 
 def answer_to(text):
@@ -95,3 +96,22 @@ def test_an_adopted_batch_of_somebody_else_is_given_back(world):
     assert world.run_to_end()["succeeded"] == 2
     ledger = world.server.ledger(prompt="item")
     assert [entry["accepted"] for entry in ledger.values()] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        None,
+        "x",
+        {"type": ["succeeded"]},
+        {"type": "succeeded", "message": "x"},
+        {"type": "succeeded", "message": {"usage": [1], "model": ["m"], "stop_reason": {}}},
+        {"type": "succeeded", "message": {"model": "m", "usage": {"cache_creation": "x"}}},
+        {"type": "errored", "error": "x"},
+        {"type": "errored", "error": {"error": ["x"]}},
+    ],
+)
+def test_a_result_of_any_shape_becomes_a_row_and_keeps_its_line(result):
+    row = station._row(WireId("0" * 8, "0" * 16, 1, 0), 1, b"line", result, 0.0)
+    assert row["line"] == b"line"
+    assert isinstance(row["kind"], str)

@@ -317,3 +317,17 @@ def test_a_part_filled_batch_never_leaves_a_group_in_which_nothing_is_ready(view
 def test_no_lanes_make_no_batches():
     made = plan([], AMPLE, NOW)
     assert (made.batches, made.oversized) == ((), ())
+
+
+def test_a_backfill_does_not_take_all_the_room_from_records_of_another_api_version():
+    backfill = lane(1, [10] * 50, complete=True, oldest=FRESH - 9_999)
+    today = lane(2, [10] * 10, api="2023-06-01", complete=True)
+    made = plan([backfill, today], Capacity(10, 1_000_000, LINGER, 20), NOW)
+    assert sorted(batch.api_version for batch in made.batches) == ["2023-06-01", "2026-10-21"]
+
+
+def test_priority_holds_between_records_that_cannot_share_a_batch():
+    low = lane(1, [10] * 10, complete=True, priority=0, oldest=FRESH - 9_999)
+    high = lane(2, [10] * 10, api="2023-06-01", complete=True, priority=5)
+    made = plan([low, high], Capacity(10, 1_000_000, LINGER, 10), NOW)
+    assert [batch.api_version for batch in made.batches] == ["2023-06-01"]

@@ -121,3 +121,16 @@ def test_a_spend_limit_opens_the_circuit_even_if_it_names_a_time(seconds):
 @given(st.sampled_from([401, 402, 403, 404]), st.integers(0, 99))
 def test_the_accounts_trouble_is_never_blamed_on_a_record_that_its_text_names(status, index):
     assert isinstance(decide(Refused(status, "api_error", f"requests.{index}: no"), 100), Circuit)
+
+
+@pytest.mark.parametrize("code", ["organization_on_hold", "cmek_key_disabled", "claude_code_key_creator_not_member"])
+def test_a_400_that_speaks_of_the_account_by_its_code_pauses_and_blames_no_record(code):
+    assert isinstance(decide(Refused(400, INVALID, "no", code=code), 10_000), Circuit)
+
+
+def test_an_upload_that_was_too_slow_is_sent_again_and_blames_no_record():
+    assert isinstance(decide(Refused(400, INVALID, "too slow", code="request_body_timeout"), 10_000), Wait)
+
+
+def test_a_records_own_error_that_quotes_the_words_usage_limits_is_not_the_accounts():
+    assert decide(Refused(400, INVALID, "requests.3.params.tools.0.name: 'usage limits' is no name"), 10) == Eject(3)

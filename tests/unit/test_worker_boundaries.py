@@ -79,7 +79,7 @@ def test_the_sdk_has_the_status_errors_that_the_facts_sheet_names():
 def test_every_status_error_of_the_sdk_is_a_refusal_or_no_answer(cls):
     status = getattr(cls, "status_code", 500)
     mapped = translated(status_error(cls, status, api_body("some_error", "some message")))
-    if status >= 500 or status == 408:
+    if status >= 500 or status in (408, 499):
         assert type(mapped) is Unanswered
     else:
         assert type(mapped) is Refused
@@ -89,7 +89,7 @@ def test_every_status_error_of_the_sdk_is_a_refusal_or_no_answer(cls):
 def test_every_status_there_can_be_is_a_refusal_or_no_answer():
     for status in range(300, 600):
         mapped = translated(status_error(anthropic.APIStatusError, status, b"<html>no JSON at all</html>"))
-        assert type(mapped) is (Unanswered if status >= 500 or status == 408 else Refused)
+        assert type(mapped) is (Unanswered if status >= 500 or status in (408, 499) else Refused)
         assert str(status) in str(mapped)
 
 

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from bakehouse_worker import retry, wire
 from bakehouse_worker.log import logger
@@ -81,14 +81,15 @@ def worthwhile(runtime: Runtime) -> bool:
 def plan(lanes: Sequence[LaneView], capacity: Capacity, now: float) -> Plan:
     """Choose batches from the due records of all lanes.
 
-    Only records with the same betas and API version share a batch. Higher priority leaves first; within a priority, jobs take
-    turns record by record. A batch leaves when it is full, when its oldest record has waited `linger` seconds, or when it holds
-    the rest of a job that is complete; a part-filled one waits for a batch that is about to leave, because it would stand behind
-    that one anyway and may take along what that one leaves behind. Sizes are bytes on the wire, counted at their largest.
+    Only records with the same betas and API version share a batch. Higher priority leaves first, in whatever batch it travels;
+    within a priority, jobs take turns record by record, and groups of betas and API version batch by batch.
+
+    A batch leaves when it is full, when its oldest record has waited `linger` seconds, or when it holds the rest of a job that is
+    complete. A part-filled one waits for a batch that is about to leave: it would stand behind that one anyway, and may take along
+    what that one leaves behind. Sizes are bytes on the wire, counted at their largest.
     """
-    planned: list[PlannedBatch] = []
     oversized: list[tuple[int, int]] = []
-    room = capacity.room
+    turns: list[tuple[int, int, PlannedBatch]] = []
     groups: dict[tuple[str, str], list[LaneView]] = {}
     for lane in sorted(lanes, key=lambda view: (-view.priority, view.oldest, view.lane_id)):
         groups.setdefault((lane.api_version, lane.betas), []).append(lane)
@@ -101,12 +102,22 @@ def plan(lanes: Sequence[LaneView], capacity: Capacity, now: float) -> Plan:
                 oversized.append((record_id, size))
             else:
                 fitting.append((record_id, size))
-        for batch, full in _fill(fitting, capacity):
-            batch = batch[:room]
-            if batch and (full or ready):
-                planned.append(PlannedBatch(api_version, betas, tuple(batch)))
-                room -= len(batch)
-    return Plan(tuple(planned), tuple(oversized))
+        priorities = {record_id: lane.priority for lane in members for record_id, _ in lane.sizes}
+        for turn, (batch, full) in enumerate(_fill(fitting, capacity)):
+            if full or ready:
+                planned = PlannedBatch(api_version, betas, tuple(batch))
+                turns.append((-priorities[batch[0][0]], turn, planned))
+    turns.sort(key=lambda each: each[:2])
+    return Plan(tuple(_within_room((planned for _, _, planned in turns), capacity.room)), tuple(oversized))
+
+
+def _within_room(planned: Iterable[PlannedBatch], room: int) -> Iterator[PlannedBatch]:
+    """Yield batches while there is room at the API, the last one cut to it."""
+    for batch in planned:
+        if room <= 0:
+            return
+        yield replace(batch, members=batch.members[:room])
+        room -= len(batch.members)
 
 
 def _in_turn(lanes: Sequence[LaneView]) -> Iterator[tuple[int, int]]:

@@ -108,11 +108,12 @@ def _fields(line: bytes) -> dict[str, Any]:
 
 def _row(mine: wire.WireId, batch_id: int, line: bytes, result: Any, now: float) -> dict[str, Any]:
     """Make one result row. A result whose shape is unknown keeps its line and is no success."""
-    result = result if isinstance(result, dict) else {}
-    kind = str(result.get("type") or "unreadable")
+    result = _object(result)
+    kind = _text(result.get("type")) or "unreadable"
     if kind == "succeeded":
-        message = result.get("message") or {}
-        used, model = pricing.tokens(message.get("usage") or {}), message.get("model")
+        message = _object(result.get("message"))
+        usage, model = _object(message.get("usage")), _text(message.get("model"))
+        used = pricing.tokens(usage)
         return results.result_row(
             mine.record_id,
             mine.attempt,
@@ -120,12 +121,13 @@ def _row(mine: wire.WireId, batch_id: int, line: bytes, result: Any, now: float)
             kind,
             line,
             now,
-            stop_reason=message.get("stop_reason"),
+            stop_reason=_text(message.get("stop_reason")),
             model=model,
             tokens=(used.input, used.output, used.write_5m + used.write_1h, used.read),
-            cost=pricing.cost(model, used, geo=(message.get("usage") or {}).get("inference_geo")) if model else None,
+            cost=pricing.cost(model, used, geo=_text(usage.get("inference_geo"))) if model else None,
         )
-    error = ((result.get("error") or {}).get("error") or {}) if kind == "errored" else {}
+    error = _object(_object(result.get("error")).get("error")) if kind == "errored" else {}
+    known = kind in ("errored", "canceled", "expired")
     return results.result_row(
         mine.record_id,
         mine.attempt,
@@ -133,9 +135,17 @@ def _row(mine: wire.WireId, batch_id: int, line: bytes, result: Any, now: float)
         kind,
         line,
         now,
-        error_type=error.get("type") or (kind if kind not in ("errored", "canceled", "expired") else None),
-        error=error.get("message"),
+        error_type=_text(error.get("type")) or (None if known else kind),
+        error=_text(error.get("message")),
     )
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _account(runtime: Runtime, batch: OpenBatch, tally: _Tally) -> str:

@@ -24,10 +24,9 @@ SPAN = 500
 
 def in_order(database: Database, job_id: int, job: str, custom_ids: Iterable[str]) -> Iterator[tuple[bytes, bool]]:
     """Yield (line, whether it succeeded) per custom_id, in their order; one that was rejected on acceptance says so."""
-    rejected = dict(reading.rejections(database, job, limit=10_000))
     remaining = iter(custom_ids)
     while span := list(islice(remaining, SPAN)):
-        found = reading.endings(database, job_id, span)
+        found, rejected = reading.endings(database, job_id, span), reading.rejected_among(database, job, span)
         for custom_id in span:
             reason = rejected.get(custom_id)
             if reason is not None or custom_id not in found:

@@ -147,7 +147,7 @@ def _refusal(error: anthropic.APIStatusError) -> Refused | Unanswered:
     message = str(inner.get("message") or f"HTTP {status} without a readable error")
     if status < 400:
         message = "the API's origin answers with a redirect; check ANTHROPIC_BASE_URL"
-    if status >= 500 or status == 408:
+    if status >= 500 or status in (408, 499):
         return Unanswered(f"HTTP {status} {error_type}")
     details = _inner(inner, "details")
     return Refused(

@@ -42,7 +42,8 @@ class _Rates:
 
 def tokens(usage: Mapping[str, Any]) -> Tokens:
     """Read a message's `usage`; what is absent is 0."""
-    detail = usage.get("cache_creation") or {}
+    detail = usage.get("cache_creation")
+    detail = detail if isinstance(detail, Mapping) else {}
     written = _count(usage.get("cache_creation_input_tokens"))
     write_1h = min(written, _count(detail.get("ephemeral_1h_input_tokens")))
     return Tokens(
@@ -56,7 +57,7 @@ def tokens(usage: Mapping[str, Any]) -> Tokens:
 
 def cost(model: str, used: Tokens, *, geo: str | None = None) -> tuple[float, float] | None:
     """Return (batch price, synchronous price) in USD, or None for a model without a known price. `geo` "us" costs 1.1 times."""
-    band = max(start for start in BANDS if used.prompt >= start)
+    band = max((start for start in BANDS if used.prompt > start), default=0)
     batch, sync = _rates(model, band, "batch"), _rates(model, band, "standard")
     if batch is None or sync is None:
         return None

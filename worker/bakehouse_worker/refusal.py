@@ -14,9 +14,17 @@ from bakehouse_worker.retry import is_account_trouble
 
 #: Spend limits that no waiting of minutes ends (Anthropic: rate limits, spend limits).
 SPEND_CODES = frozenset({"enforced_spend_limit_reached", "contract_spend_limit_reached"})
+#: Codes that speak of the account whatever the status is.
+ACCOUNT_CODES = SPEND_CODES | {
+    "claude_code_key_creator_not_member",
+    "cmek_key_disabled",
+    "organization_on_hold",
+}
+#: Codes of a 400 after which nothing was done and the same body may go again, after seconds.
+PASSING_CODES = {"request_body_timeout": 5.0}
 #: Seconds to wait after a 429 or 409 that names no time.
 DEFAULT_WAIT = 60.0
-_REQUEST = re.compile(r"\brequests\.(\d+)\b")
+_REQUEST = re.compile(r"\brequests\.(\d{1,9})\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,10 @@ Verdict = Eject | Bisect | Wait | Circuit
 
 def decide(refused: Refused, requests: int) -> Verdict:
     """Return what to do about a create of `requests` requests that the API refused."""
+    if refused.code in ACCOUNT_CODES:
+        return Circuit(f"the API answered {refused.status} {refused.error_type} ({refused.code}): {refused.message}")
+    if refused.code in PASSING_CODES:
+        return Wait(PASSING_CODES[refused.code])
     if refused.status == 429 and refused.code not in SPEND_CODES:
         return Wait(DEFAULT_WAIT if refused.retry_after is None else refused.retry_after)
     if refused.status == 409:

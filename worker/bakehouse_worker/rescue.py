@@ -64,18 +64,18 @@ def after_crash(runtime: Runtime) -> None:
 def candidates(doubt: Doubt, listed: Sequence[Remote], known: set[str]) -> list[Remote]:
     """Return the batches that may be the one in doubt. Pure.
 
-    `listed` is newest first. Everything listed before the anchor is newer than it; if the anchor is not listed (deleted, or there was
-    none), creation time is the fallback, with room for clocks that differ.
+    `listed` is newest first. Everything listed before the anchor is newer than it; if the anchor is not listed (deleted),
+    creation time is the fallback, with room for clocks that differ.
     """
     ids = [remote.id for remote in listed]
     newer = listed[: ids.index(doubt.anchor)] if doubt.anchor in ids else listed
-    earliest = doubt.started_at - CLOCK_SKEW
+    earliest, refuted = doubt.started_at - CLOCK_SKEW, (doubt.refuted or "").split(",")
     return [
         remote
         for remote in newer
         if remote.requests == doubt.requests
         and remote.id not in known
-        and remote.id != doubt.refuted
+        and remote.id not in refuted
         and (doubt.anchor in ids or doubt.anchor is None or remote.created_at >= earliest)
     ]
 

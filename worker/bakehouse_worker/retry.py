@@ -18,7 +18,7 @@ PERMANENT = frozenset({"invalid_request_error", "not_found_error", "request_too_
 #: The account's trouble, not the record's.
 ACCOUNT = frozenset({"authentication_error", "permission_error", "billing_error"})
 #: The API reports these account troubles as `invalid_request_error`.
-ACCOUNT_TEXTS = ("credit balance is too low", "usage limits", "usage limit")
+ACCOUNT_TEXTS = ("your credit balance is too low", "you have reached your specified")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,5 +82,5 @@ def is_account_trouble(error_type: str | None, message: str | None) -> bool:
     """Tell whether an error says something about the account (credit, key, limits) rather than about the request."""
     if error_type in ACCOUNT:
         return True
-    text = (message or "").lower()
-    return error_type == "invalid_request_error" and any(part in text for part in ACCOUNT_TEXTS)
+    text = (message or "").strip().lower()
+    return error_type == "invalid_request_error" and text.startswith(ACCOUNT_TEXTS)

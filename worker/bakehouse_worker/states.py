@@ -65,7 +65,7 @@ class SubmissionState(StrEnum):
     IN_DOUBT = "in_doubt"
     ACCEPTED = "accepted"  #: its remote id is known
     REFUSED = "refused"  #: a definite answer said no, or its last bytes were never sent
-    ABANDONED = "abandoned"  #: believed absent, on evidence; still matched against later lists
+    ABANDONED = "abandoned"  #: believed absent, on evidence
 
 
 #: Submissions that may be alive at the API without a known id: no two of one request count at a time.

@@ -124,9 +124,9 @@ def _refused(runtime: Runtime, sending: Sending, members: Sequence[Member], erro
         _hold(runtime, verdict)
         submissions.back_to_packed(database, sending, str(error), 0.0, None)
         return "held"
-    submissions.back_to_packed(
-        database, sending, str(error), database.now() + runtime.settings.lease, "is being divided"
-    )
+    until = database.now() + runtime.settings.lease
+    if not submissions.back_to_packed(database, sending, str(error), until, "is being divided"):
+        return "lost"
     if isinstance(verdict, refusal.Eject) or len(members) == 1:
         index = verdict.index if isinstance(verdict, refusal.Eject) else 0
         at_fault = members[index]

@@ -21,7 +21,7 @@ class Job(SQLModel, table=True):
     id: int | None = Field(default=None, sa_column=Column(BigId, primary_key=True))
     name: str = Field(unique=True)
     created_at: float
-    expected: int | None = None
+    expected: int | None = Field(default=None, sa_type=BigInteger)
     origin: str | None = None
     workspace: str | None = None
 
@@ -147,7 +147,7 @@ class Submission(SQLModel, table=True):
     resolved_at: float | None = None
     remote_id: str | None = Field(default=None, unique=True)
     confirmed: bool = False  #: the remote id came with the answer, or a result line carried our nonce
-    refuted: str | None = None  #: a remote id that proved to be somebody else's
+    refuted: str | None = None  #: remote ids, by commas, that proved to be somebody else's
     note: str | None = None
 
     __table_args__ = (

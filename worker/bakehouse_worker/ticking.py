@@ -1,4 +1,4 @@
-"""The tick: what is due, as doorbells. It changes nothing; two beats are waste, never harm.
+"""The tick: what is due, as doorbells. It changes nothing but the note of its own time; two beats are waste, never harm.
 
 A queue that still holds messages is not rung again: its workers are busy, and whatever is due now is due at the next tick too.
 """

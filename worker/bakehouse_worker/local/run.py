@@ -270,9 +270,9 @@ def _inbox(stack: Stack) -> int | None:
 
 def _unknown(options: Options, database: Database, found: Scan) -> bool:
     """Tell whether some line of the file has neither a record nor a rejected receipt."""
-    refused = {custom_id for custom_id, _ in reading.rejections(database, options.job, limit=10_000)}
     for span in _spans(jobfile.custom_ids(found, limit=options.limit)):
-        if set(span) - records.known_digests(database, options.job, span).keys() - refused:
+        unknown = set(span) - records.known_digests(database, options.job, span).keys()
+        if unknown - reading.rejected_among(database, options.job, sorted(unknown)).keys():
             return True
     return False
 
@@ -280,8 +280,10 @@ def _unknown(options: Options, database: Database, found: Scan) -> bool:
 def _changed(options: Options, database: Database, old: dict[str, str]) -> set[str]:
     """Return the custom_ids whose new body was taken, or refused with a reason."""
     now = records.known_digests(database, options.job, sorted(old))
-    refused = {custom_id for custom_id, _ in reading.rejections(database, options.job, limit=10_000)}
-    return {custom_id for custom_id, digest in now.items() if digest != old[custom_id]} | (refused & old.keys())
+    refused = {
+        custom_id for span in _spans(sorted(old)) for custom_id in reading.rejected_among(database, options.job, span)
+    }
+    return {custom_id for custom_id, digest in now.items() if digest != old[custom_id]} | refused
 
 
 def _export(options: Options, database: Database, found: Scan) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, null, select, update
+from sqlalchemy import Connection, func, null, select, update
 
 from bakehouse_worker.states import BatchState, SubmissionState
 from bakehouse_worker.store.database import Database
@@ -141,7 +141,12 @@ def refute(database: Database, batch_id: int, remote_id: str) -> bool:
     """Give back a remote id that proved to be somebody else's: the submission is in doubt again and remembers it."""
     with database.write() as connection:
         mine = (_submission.c.batch_id == batch_id) & (_submission.c.remote_id == remote_id) & ~_submission.c.confirmed
-        values = {"state": SubmissionState.IN_DOUBT, "remote_id": null(), "refuted": remote_id, "resolved_at": null()}
+        values = {
+            "state": SubmissionState.IN_DOUBT,
+            "remote_id": null(),
+            "refuted": func.coalesce(_submission.c.refuted + ",", "") + remote_id,
+            "resolved_at": null(),
+        }
         if not connection.execute(update(_submission).where(mine).values(values)).rowcount:
             return False
         states = (BatchState.ENDED, BatchState.IN_PROGRESS)

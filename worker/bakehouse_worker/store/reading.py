@@ -221,6 +221,15 @@ def rejections(database: Database, job: str, limit: int = 100) -> list[tuple[str
         return [(custom_id, reason) for custom_id, reason in connection.execute(query.limit(limit))]
 
 
+def rejected_among(database: Database, job: str, custom_ids: Sequence[str]) -> dict[str, str]:
+    """Return {custom_id: reason} for those of a few hundred custom_ids that have a rejected receipt in a job."""
+    query = select(_rejected.c.custom_id, _rejected.c.reason).where(
+        _rejected.c.job == job, _rejected.c.custom_id.in_(custom_ids)
+    )
+    with database.read() as connection:
+        return {custom_id: reason for custom_id, reason in connection.execute(query)}
+
+
 def rejections_of(database: Database, custom_id: str) -> list[dict[str, Any]]:
     """Return the rejected receipts under a custom_id."""
     query = select(_rejected).where(_rejected.c.custom_id == custom_id).order_by(_rejected.c.id)

@@ -96,7 +96,7 @@ def _distinct(connection: Connection, workspace: str, requests: int) -> int:
 
 def _wait_for_doubt(database: Database, batch_id: int, now: float) -> None:
     with database.write() as connection:
-        reason = "waits: an earlier batch of the same size is in doubt, and two must not look alike"
+        reason = "waits: another batch of the same size has no answer yet, and two must not look alike"
         packed = (_batch.c.id == batch_id) & (_batch.c.state == BatchState.PACKED)
         connection.execute(update(_batch).where(packed).values(not_before=now + 1.0, alarm=reason))
 

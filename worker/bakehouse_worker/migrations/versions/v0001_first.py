@@ -91,7 +91,7 @@ def upgrade() -> None:
         sa.Column("id", ROW_ID, nullable=False),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
-        sa.Column("expected", sa.Integer(), nullable=True),
+        sa.Column("expected", sa.BigInteger(), nullable=True),
         sa.Column("origin", sa.String(), nullable=True),
         sa.Column("workspace", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
