@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bakehouse_worker.pricing import BANDS, Tokens, cost, tokens
 
-#: USD per million tokens in a batch, and of synchronous input and output. Source: facts/prices.csv (2026-11), which cites
+#: USD per million tokens in a batch, and of synchronous input and output. As of November 2026, from
 #: https://platform.claude.com/docs/en/about-claude/pricing and the models' own pages.
 #: model, prompt tokens of the band, batch: input, output, 5 minute write, 1 hour write, read; synchronous: input, output
 PRICES = [

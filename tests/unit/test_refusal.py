@@ -1,4 +1,4 @@
-"""`refusal.decide()`: DESIGN §6, the table of what an answer to a create means, row by row; and no answer without a verdict."""
+"""`refusal.decide()`: what an answer to a create means, case by case; and no answer without a verdict."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from bakehouse_worker.retry import Answer, Limits, backoff, decide
 from bakehouse_worker.states import RecordState
 
 LIMITS = Limits(max_attempts=5, max_expired=3, retry_base=30.0, retry_cap=3600.0)
-#: Message texts of the API (facts: message-batches-api.md §4.2, and what users quote).
+#: Message texts of the API: of its documentation, and what users quote.
 ACCOUNT_TEXTS = [
     "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade.",
     "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC.",

@@ -13,7 +13,7 @@ from bakehouse.inbox import DEFAULT_MAX_INBOX_BYTES
 from bakehouse.record import MAX_PARAMS_BYTES
 from bakehouse_worker.settings import load
 
-#: DESIGN §9.
+#: What users and tools rely on.
 DEFAULTS = {
     "data_dir": Path(".bakehouse"),
     "redis_url": "",

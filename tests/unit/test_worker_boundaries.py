@@ -15,7 +15,7 @@ from bakehouse_worker.errors import GatewayError, Refused, SendingStopped, Unans
 from bakehouse_worker.remote import Remote, remote_batch
 
 REQUEST = httpx2.Request("POST", "https://api.anthropic.com/v1/messages/batches")
-#: Facts: message-batches-api.md §6.
+#: The statuses that the API documents, and the error class of each in the SDK.
 STATUSES = {
     400: anthropic.BadRequestError,
     401: anthropic.AuthenticationError,

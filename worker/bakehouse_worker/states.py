@@ -19,7 +19,7 @@ class RecordState(StrEnum):
 
 
 class BatchState(StrEnum):
-    """Where one batch stands (DESIGN: the way of a record)."""
+    """Where one batch stands."""
 
     PACKED = "packed"  #: members chosen, nothing sent
     UPLOADING = "uploading"  #: the body streams, its last bytes held back
