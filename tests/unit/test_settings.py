@@ -216,3 +216,17 @@ def test_a_wrong_override_of_the_command_line_is_told_the_same_way():
 def test_a_wrong_value_is_not_repeated_because_it_may_be_a_secret(monkeypatch):
     monkeypatch.setenv("BAKEHOUSE_MAX_ATTEMPTS", f"redis://:{PASSWORD}@host")
     assert PASSWORD not in refusal()
+
+
+def test_passwords_in_urls_are_in_no_repr(monkeypatch):
+    monkeypatch.setenv("BAKEHOUSE_REDIS_URL", "redis://:SECRET@127.0.0.1/0")
+    monkeypatch.setenv("BAKEHOUSE_DATABASE_URL", "postgresql://me:SECRET@127.0.0.1/db")
+    assert "SECRET" not in repr(load())
+
+
+@pytest.mark.parametrize("name", ["TICK", "LINGER", "POLL_INTERVAL", "LEASE", "DOUBT_GRACE"])
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_endless_seconds_are_refused(monkeypatch, name, value):
+    monkeypatch.setenv(f"BAKEHOUSE_{name}", value)
+    with pytest.raises(ConfigurationError, match=f"BAKEHOUSE_{name}"):
+        load()

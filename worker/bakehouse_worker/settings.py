@@ -18,7 +18,7 @@ from bakehouse import ConfigurationError
 
 PREFIX = "BAKEHOUSE_"
 
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -32,9 +32,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         Path(".bakehouse"), description="embedded server, SQLite store, logs and locks live here (mode 0700)"
     )
-    redis_url: str = Field("", description="a Redis of your own; empty: an embedded server in DATA_DIR")
+    redis_url: str = Field("", repr=False, description="a Redis of your own; empty: an embedded server in DATA_DIR")
     redis_prefix: str = Field("bakehouse", description="starts every key in Redis, so that installations can share one")
-    database_url: str = Field("", description="postgresql://...; empty: SQLite in DATA_DIR")
+    database_url: str = Field("", repr=False, description="postgresql://...; empty: SQLite in DATA_DIR")
     auto_migrate: bool = Field(
         True, description="bring the schema up to date at start; false: `bakehouse migrate` does it"
     )
@@ -44,7 +44,10 @@ class Settings(BaseSettings):
 
     tick: Seconds = Field(1.0, description="seconds between two looks of beat for due work")
     linger: float = Field(
-        60.0, ge=0, description="seconds the oldest record waits for company before a part-filled batch leaves"
+        60.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds the oldest record waits for company before a part-filled batch leaves",
     )
     poll_interval: Seconds = Field(
         30.0, description="seconds between two questions about batches in progress; grows as they age"
