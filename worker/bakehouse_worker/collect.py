@@ -196,8 +196,7 @@ def _is_gone(runtime: Runtime, remote_id: str) -> bool:
 
 
 def _again(runtime: Runtime, batch_id: int, reason: str) -> str:
-    limits = retry.Limits(0, 0, AGAIN, AGAIN_CAP)
-    delay = retry.backoff(batches.tries(runtime.database, batch_id), limits, 0.5 + runtime.dice() / 2)
+    delay = retry.pause(batches.tries(runtime.database, batch_id), AGAIN, AGAIN_CAP, runtime.dice())
     batches.put_off(
         runtime.database, batch_id, BatchState.ENDED, runtime.database.now() + delay, f"results incomplete: {reason}"
     )

@@ -56,6 +56,16 @@ class Gateway:
         rows = tuple(remote_batch(row) for row in fields.get("data", ()))
         return Page(rows, response.headers.get("anthropic-workspace-id", ""), bool(fields.get("has_more")))
 
+    def pages(self) -> Iterator[Page]:
+        """Walk through the workspace's batches, newest first, a page at a time; stop asking by leaving the loop."""
+        after: str | None = None
+        while True:
+            page = self.page(after_id=after)
+            yield page
+            if not page.has_more or not page.batches:
+                return
+            after = page.batches[-1].id
+
     def retrieve(self, remote_id: str) -> Remote:
         """Return one batch. Raises Refused with status 404 if the API does not have it."""
         return remote_batch(_object(self._get(f"{BATCHES}/{remote_id}", {}).content))

@@ -48,14 +48,10 @@ def _ask(runtime: Runtime, opened: list[OpenBatch]) -> dict[str, Remote]:
     found: dict[str, Remote] = {}
     if len(wanted) > RETRIEVE_FEW:
         oldest = min(batch.remote_created_at for batch in opened)
-        after: str | None = None
-        while True:
-            page = runtime.gateway.page(after_id=after)
+        for page in runtime.gateway.pages():
             found.update((remote.id, remote) for remote in page.batches if remote.id in wanted)
-            done = len(found) == len(wanted) or not page.has_more or not page.batches
-            if done or page.batches[-1].created_at < oldest - 1.0:
+            if len(found) == len(wanted) or (page.batches and page.batches[-1].created_at < oldest - 1.0):
                 break
-            after = page.batches[-1].id
     for remote_id in wanted - found.keys():
         try:
             found[remote_id] = runtime.gateway.retrieve(remote_id)

@@ -85,19 +85,14 @@ def _list(runtime: Runtime, open_doubts: Sequence[Doubt]) -> Listing:
     anchors = {doubt.anchor for doubt in open_doubts}
     earliest = min(doubt.started_at for doubt in open_doubts) - CLOCK_SKEW
     found: list[Remote] = []
-    after: str | None = None
-    while True:
-        page = runtime.gateway.page(after_id=after)
+    workspace = ""
+    for page in runtime.gateway.pages():
         found += page.batches
+        workspace = page.workspace
         anchors -= {remote.id for remote in page.batches}
-        if (
-            not page.has_more
-            or not page.batches
-            or (not anchors)
-            or page.batches[-1].created_at < earliest - CLOCK_SKEW
-        ):
-            return Listing(tuple(found), runtime.gateway.origin, page.workspace)
-        after = page.batches[-1].id
+        if not anchors or (page.batches and page.batches[-1].created_at < earliest - CLOCK_SKEW):
+            break
+    return Listing(tuple(found), runtime.gateway.origin, workspace)
 
 
 def _resolve(runtime: Runtime, doubt: Doubt, listing: Listing) -> bool:

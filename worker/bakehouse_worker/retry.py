@@ -78,6 +78,11 @@ def backoff(failures: int, limits: Limits, dice: float) -> float:
     return dice * ceiling
 
 
+def pause(tries: int, base: float, cap: float, dice: float) -> float:
+    """Return seconds before work of our own (an upload, a collection) is tried again: half to all of min(cap, base * 2^tries)."""
+    return backoff(tries, Limits(0, 0, base, cap), 0.5 + dice / 2)
+
+
 def is_account_trouble(error_type: str | None, message: str | None) -> bool:
     """Tell whether an error says something about the account (credit, key, limits) rather than about the request."""
     if error_type in ACCOUNT:

@@ -103,11 +103,8 @@ def _no_anchor(runtime: Runtime, batch_id: int, error: Refused | Unanswered) -> 
 
 
 def _upload_failed(runtime: Runtime, sending: Sending, reason: str) -> str:
-    delay = retry.backoff(
-        batches.tries(runtime.database, sending.batch_id),
-        retry.Limits(0, 0, UPLOAD_BACKOFF, UPLOAD_BACKOFF_CAP),
-        0.5 + runtime.dice() / 2,
-    )
+    tries = batches.tries(runtime.database, sending.batch_id)
+    delay = retry.pause(tries, UPLOAD_BACKOFF, UPLOAD_BACKOFF_CAP, runtime.dice())
     until = runtime.database.now() + delay
     submissions.back_to_packed(runtime.database, sending, reason, until, f"waits: the upload failed ({reason})")
     log.warning("upload failed", batch=sending.batch_id, reason=reason)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, func, insert, null, select, update
+from sqlalchemy import ColumnElement, Connection, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from bakehouse_worker import wire
@@ -233,10 +233,3 @@ def identity(database: Database) -> tuple[str, str] | None:
     with database.read() as connection:
         row = connection.execute(query).one_or_none()
         return (row.origin, row.workspace) if row else None
-
-
-def live_count(database: Database) -> int:
-    """Return how many submissions may be alive at the API without a known id."""
-    query = select(func.count()).where(_submission.c.state.in_(LIVE_SUBMISSIONS))
-    with database.read() as connection:
-        return int(connection.scalar(query) or 0)
