@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from hashlib import blake2b
 from itertools import islice
+from operator import methodcaller
 from pathlib import Path
 from typing import TypeVar
 
@@ -180,11 +180,14 @@ def _work(
         with Stack(settings, extra=extra) as stack, ProgressView(console) as view:
             view.say(f"enqueueing, while the workers start; their logs are in {stack.home}/logs")
             _check_identity(stack.runtime.database, asking)
+            replaced = records.known_digests(
+                stack.runtime.database, options.job, sorted(custom_id for _, custom_id in found.changed)
+            )  # as they are before the new bodies can have been accepted
             if found.new or found.changed:
                 _enqueue(options, found, stack)
             if options.retry_failed:
                 records.requeue_failed(stack.runtime.database, options.job)
-            _wait(options, found, stack, view)
+            _wait(options, found, stack, view, replaced)
     except KeyboardInterrupt:
         console.print(
             "stopped. What is at the API goes on there; the same command again goes on here, and sends nothing twice",
@@ -205,16 +208,12 @@ def _enqueue(options: Options, found: Scan, stack: Stack) -> None:
 def _append(stack: Stack, unsent: list[Record]) -> None:
     while unsent:
         try:
-            _patiently(stack, partial(_append_all, unsent))
+            _patiently(stack, methodcaller("append", unsent))
             return
         except InboxFull as full:
             unsent = unsent[full.accepted :]
             stack.tend()
             time.sleep(LOOK / 5)
-
-
-def _append_all(unsent: list[Record], client: Client) -> None:
-    client.append(unsent)
 
 
 def _patiently(stack: Stack, call: Callable[[Client], object]) -> None:
@@ -238,11 +237,13 @@ def _spans(items: Iterable[T]) -> Iterator[list[T]]:
         yield span
 
 
-def _wait(options: Options, found: Scan, stack: Stack, view: ProgressView) -> None:
-    """Tend the stack until every line of the file has its end. What Redis lost before acceptance is enqueued again."""
+def _wait(options: Options, found: Scan, stack: Stack, view: ProgressView, old: dict[str, str]) -> None:
+    """Tend the stack until every line of the file has its end. What Redis lost before acceptance is enqueued again.
+
+    `old` maps the custom_ids that get a new body to the digest of the one they had.
+    """
     database, expected = stack.runtime.database, found.total + found.others
-    changing = {custom_id for _, custom_id in found.changed}
-    old = records.known_digests(database, options.job, sorted(changing)) if changing else {}
+    changing = set(old)
     while True:
         stack.tend()
         inbox = _inbox(stack)
