@@ -73,7 +73,7 @@ def accept(runtime: Runtime, *, stale_after: float | None = None) -> int:
             rejected=len(outcome.rejected),
             parked=len(span.unreadable),
         )
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or runtime.stopping():
             break
     return read
 

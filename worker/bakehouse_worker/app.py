@@ -6,9 +6,6 @@ every action behind it is a compare-and-set on a row. There is no result backend
 
 from __future__ import annotations
 
-import importlib
-import socket
-from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -39,24 +36,6 @@ def broker_url(redis_url: str) -> str:
     if redis_url.startswith("unix://"):
         return f"redis+socket://{urlsplit(redis_url).path}"
     return redis_url
-
-
-def start_worker(queues: Sequence[str], concurrency: int | None) -> None:
-    """Run a worker of some queues until it is stopped; the same as `celery -A bakehouse_worker.app worker`, started faster.
-
-    Control's tasks are short and share one process. Transfers take minutes and users' code may hang, so those run in processes
-    of their own, two transfers at a time unless told otherwise.
-    """
-    solo = list(queues) == [CONTROL] and concurrency in (None, 1)
-    app.Worker(
-        queues=list(queues),
-        hostname=f"{'-'.join(queues)}@{socket.gethostname()}",
-        pool="solo" if solo else "prefork",
-        concurrency=1 if solo else concurrency or (1 if list(queues) == [DELIVER] else 2),
-        loglevel="INFO",
-        without_gossip=True,
-        without_mingle=True,
-    ).start()
 
 
 def configure(application: Celery) -> None:
@@ -99,10 +78,12 @@ def _rim(broker: str, prefix: str, tick: float) -> dict[str, Any]:
         "worker_send_task_events": True,
         "task_send_sent_event": False,
         "worker_hijack_root_logger": False,
-        "beat_scheduler": "celery.beat:Scheduler",  # keeps no file: ticks need no memory
+        "beat_scheduler": "bakehouse_worker.beat:Scheduler",
+        "beat_max_loop_interval": 5.0,  # its heartbeat must not wait for a slow tick
+        "beat_enable_remote_control": True,
         "beat_schedule": {
             "tick": {"task": "bakehouse.tick", "schedule": tick, "options": {"expires": max(3.0, 3 * tick)}},
-            "prune": {"task": "bakehouse.prune", "schedule": 3600.0, "options": {"expires": 3600.0}},
+            "prune": {"task": "bakehouse.prune", "schedule": 3600.0, "options": {"expires": 3600.0, "shadow": "prune"}},
         },
         "timezone": "UTC",
     }
@@ -121,18 +102,14 @@ def _configure(sender: Celery | None = None, **_: object) -> None:
 
 
 @signals.worker_init.connect
-def _import_once(**_: object) -> None:
-    """Import the stations before the pool forks, so that its processes share the memory and none of them pays the time."""
-    if TRANSFER in app.amqp.queues:
-        importlib.import_module("bakehouse_worker.gateway")
-    for station in {name.removeprefix("bakehouse.") for name, queue in ROUTES.items() if queue in app.amqp.queues} - {
-        "tick"
-    }:
-        importlib.import_module(f"bakehouse_worker.{station}")
+def _begin(**_: object) -> None:
+    from bakehouse_worker import worker
+
+    worker.begin()
 
 
 @signals.worker_process_init.connect
-def _tie(**_: object) -> None:
-    from bakehouse_worker.local import tether
+def _forked(**_: object) -> None:
+    from bakehouse_worker import worker
 
-    tether.tie_pool_child()
+    worker.after_fork()

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bakehouse_worker import wire
-from bakehouse_worker.errors import SendingStopped
+from bakehouse_worker.errors import SendingStopped, WorkerStops
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.store import batches, submissions
 from bakehouse_worker.store.batches import Member
@@ -46,6 +46,8 @@ class Body:
         renewed = time.monotonic()
         before = wire.OPEN
         for piece in _pieces(self.members):
+            if self.runtime.stopping():
+                raise WorkerStops
             if time.monotonic() - renewed > self.runtime.settings.lease / 4:
                 self._renew()
                 renewed = time.monotonic()
@@ -69,7 +71,7 @@ class Body:
 
     def _close(self) -> None:
         settings, started = self.runtime.settings, time.monotonic()
-        if not submissions.closing(self.runtime.database, self.sending, settings.create_timeout + settings.lease):
+        if not submissions.closing(self.runtime.database, self.sending, settings.lease):
             raise SendingStopped("the lease was lost before the last bytes")
         if time.monotonic() - started > STALL:
             raise SendingStopped("the sender stalled before the last bytes")

@@ -64,7 +64,7 @@ def chunk(runtime: Runtime) -> list[int]:
                 made += 1
                 packed.append(batch_id)
                 log.info("packed", batch=batch_id, requests=len(batch.members))
-        if not made:
+        if not made or runtime.stopping():
             return packed
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from bakehouse_worker import pricing, retry, wire
-from bakehouse_worker.errors import GatewayError, Refused, Truncated
+from bakehouse_worker.errors import GatewayError, Refused, Truncated, WorkerStops
 from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.states import BatchState
@@ -54,6 +54,10 @@ def collect(runtime: Runtime, batch_id: int, stored: Callable[[Sequence[dict[str
                 results.add(database, rows)
                 if stored is not None:
                     stored(rows)
+    except WorkerStops:
+        batches.hand_back(database, batch_id, runtime.owner)
+        log.info("handed back", batch=batch_id)
+        return "handed back"
     except _NotOurs:
         doubts.refute(database, batch_id, batch.remote_id)
         log.error("adopted batch was not ours", batch=batch_id, remote=batch.remote_id)
@@ -73,6 +77,8 @@ def _spans(runtime: Runtime, batch: OpenBatch, lines: Iterator[bytes], tally: _T
     rows: list[dict[str, Any]] = []
     now, renewed = runtime.database.now(), time.monotonic()
     for line in lines:
+        if runtime.stopping():
+            raise WorkerStops
         tally.lines += 1
         fields = _fields(line)
         mine = wire.parse(str(fields.get("custom_id")))

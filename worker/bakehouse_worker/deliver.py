@@ -28,7 +28,10 @@ log = logger("deliver")
 def deliver(runtime: Runtime) -> int:
     """Deliver what is due, one span; returns how many outcomes were tried."""
     parcels = deliveries.claim(runtime.database, SPAN, runtime.settings.lease)
-    for parcel in parcels:
+    for position, parcel in enumerate(parcels):
+        if runtime.stopping():
+            deliveries.hand_back(runtime.database, [(p.record_id, p.generation) for p in parcels[position:]])
+            break
         try:
             handler(parcel.sink)(outcome(parcel))
         except Exception as error:

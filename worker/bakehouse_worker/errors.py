@@ -6,6 +6,7 @@ GatewayError
 └── Truncated      a stream of results broke before its end
 
 SendingStopped     raised inside a body that must not be completed: the lease was lost or the sender stalled
+WorkerStops        raised by work in hand when its worker was told to stop: what is held is handed back at once
 """
 
 
@@ -37,3 +38,7 @@ class Truncated(GatewayError):
 
 class SendingStopped(Exception):
     """The body of a create must not be completed. Raised by the body's own iterator, so no server has all of it."""
+
+
+class WorkerStops(Exception):
+    """This worker was told to stop. What it holds is handed back, and nothing counts as failed."""

@@ -20,7 +20,7 @@ from anthropic._constants import RAW_RESPONSE_HEADER
 
 from bakehouse_worker import credentials
 from bakehouse_worker.credentials import Credentials
-from bakehouse_worker.errors import Refused, SendingStopped, Truncated, Unanswered
+from bakehouse_worker.errors import Refused, SendingStopped, Truncated, Unanswered, WorkerStops
 from bakehouse_worker.remote import Page, Remote, lines, remote_batch
 
 BATCHES = "/v1/messages/batches"
@@ -71,7 +71,7 @@ class Gateway:
         return remote_batch(_object(self._get(f"{BATCHES}/{remote_id}", {}).content))
 
     def create(self, body: Iterator[bytes], length: int, betas: Sequence[str], api_version: str) -> Remote:
-        """Create a batch from exactly `length` bytes. Raises Refused, Unanswered, or SendingStopped from the body itself."""
+        """Create a batch from exactly `length` bytes. Raises Refused, Unanswered, or what the body itself raises."""
         headers = {
             "content-type": "application/json",
             "content-length": str(length),
@@ -140,7 +140,7 @@ def _translated() -> Iterator[None]:
     except anthropic.APIConnectionError as error:
         cause: BaseException | None = error
         while cause is not None:
-            if isinstance(cause, SendingStopped):
+            if isinstance(cause, SendingStopped | WorkerStops):
                 raise cause from None
             cause = cause.__cause__ or cause.__context__
         raise Unanswered(_reason(error)) from error

@@ -25,7 +25,8 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
     stream = stream or sys.stderr
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     readable = stream.isatty()

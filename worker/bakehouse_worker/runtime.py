@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import random
 import secrets
@@ -26,11 +27,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class Runtime:
-    """The world of one process. Tests make their own; workers take `current()`. `dice` is uniform in [0, 1)."""
+    """The world of one process. Tests make their own; workers take `current()`.
+
+    `dice` is uniform in [0, 1). `stopping` tells that this worker was asked to stop: work in hand is handed back.
+    """
 
     settings: Settings
     database: Database
     dice: Callable[[], float] = random.random
+    stopping: Callable[[], bool] = lambda: False
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}")
 
     @property
@@ -62,12 +67,33 @@ class Runtime:
         return holds.installation(self.database)
 
 
-def make(settings: Settings) -> Runtime:
+class StopFlag:
+    """Set once, by a worker's main process; seen by the pool processes that it forked since the flag was made."""
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, 1)
+
+    def set(self) -> None:
+        """Ask every process that shares the flag to stop."""
+        self._shared[0] = 1
+
+    def __call__(self) -> bool:
+        """Tell whether it was set."""
+        return self._shared[0] == 1
+
+
+def make(settings: Settings, stopping: Callable[[], bool] = lambda: False) -> Runtime:
     """Build a runtime from settings; connects to nothing yet."""
-    return Runtime(settings, open_database(settings.database_url, settings.sqlite_path))
+    return Runtime(settings, open_database(settings.database_url, settings.sqlite_path), stopping=stopping)
+
+
+@lru_cache(maxsize=1)
+def stop_flag() -> StopFlag:
+    """Return this worker's stop flag, made at the first call: before the pool forks."""
+    return StopFlag()
 
 
 @lru_cache(maxsize=1)
 def current() -> Runtime:
     """Return this process's runtime, made from the environment at the first call."""
-    return make(load())
+    return make(load(), stop_flag())

@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     lease: Seconds = Field(
         60.0, description="seconds without renewal after which another worker takes over work in hand"
     )
+    stop_grace: Seconds = Field(
+        30.0, description="seconds that a worker told to stop has to finish or hand back what it holds"
+    )
 
     max_batch_requests: int = Field(
         10_000, ge=1, le=100_000, description="requests in one batch; the API takes 100,000"

@@ -28,7 +28,7 @@ def settle(runtime: Runtime, batch_id: int, record_ids: Sequence[int] | None = N
         settled = results.settle(runtime.database, batch_id, decisions)
         total = Settled(total.records + settled.records, total.delivering + settled.delivering)
         _open_circuit(runtime, decisions)
-        if record_ids is not None or not settled.records:
+        if record_ids is not None or not settled.records or runtime.stopping():
             break
     if record_ids is None and batches.finish(runtime.database, batch_id):
         log.info("finished", batch=batch_id)

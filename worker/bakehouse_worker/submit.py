@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from bakehouse import ConfigurationError
 from bakehouse_worker import refusal, retry
 from bakehouse_worker.body import Body
-from bakehouse_worker.errors import Refused, SendingStopped, Unanswered
+from bakehouse_worker.errors import Refused, SendingStopped, Unanswered, WorkerStops
 from bakehouse_worker.log import logger
 from bakehouse_worker.preflight import Identity, mismatch
 from bakehouse_worker.runtime import Runtime
@@ -19,6 +19,7 @@ from bakehouse_worker.states import BatchState
 from bakehouse_worker.store import batches, doubts, holds, packing, results, submissions
 from bakehouse_worker.store.batches import Member
 from bakehouse_worker.store.submissions import Sending
+from bakehouse_worker.waiting import Waiting
 
 #: Seconds; uploads that fail are tried again after backoff between these.
 UPLOAD_BACKOFF, UPLOAD_BACKOFF_CAP = 1.0, 60.0
@@ -59,7 +60,12 @@ def _send(runtime: Runtime, sending: Sending) -> str:
     database = runtime.database
     body = Body(runtime, sending, batches.members(database, sending.batch_id))
     try:
-        remote = runtime.gateway.create(iter(body), body.length, sending.betas, sending.api_version)
+        with Waiting(runtime, sending):
+            remote = runtime.gateway.create(iter(body), body.length, sending.betas, sending.api_version)
+    except WorkerStops:
+        submissions.back_to_packed(database, sending, "the worker stopped before the last bytes", 0.0, None)
+        log.info("handed back", batch=sending.batch_id)
+        return "handed back"
     except SendingStopped as error:
         return _upload_failed(runtime, sending, str(error))
     except Refused as error:

@@ -35,9 +35,9 @@ def run(
     Exit code 0: all succeeded; 1: some failed and are in the output with their error; 2: usage or configuration.
     """
     from bakehouse_worker.local import emulated, jobfile
+    from bakehouse_worker.local.home import prepare_home
     from bakehouse_worker.local.run import Options
     from bakehouse_worker.local.run import run as work
-    from bakehouse_worker.local.stack import prepare_home
 
     if emulator:
         emulated.use(prepare_home(settings(data_dir).data_dir))

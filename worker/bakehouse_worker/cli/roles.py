@@ -9,12 +9,14 @@ from typing import Annotated
 
 import typer
 
+from bakehouse import ConfigurationError
+from bakehouse.inbox import locate
 from bakehouse_worker.cli.options import DataDir, console, settings
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    for command in (up, worker, beat, migrate):
+    for command in (up, worker, beat, health, migrate):
         app.command()(command)
     app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)(
         emulator
@@ -28,7 +30,8 @@ def up(
     """Run everything on this machine until Ctrl-C: embedded Redis, workers, beat."""
     from bakehouse_worker import credentials
     from bakehouse_worker.local import emulated as local_emulator
-    from bakehouse_worker.local.stack import Stack, prepare_home
+    from bakehouse_worker.local.home import prepare_home
+    from bakehouse_worker.local.stack import Stack
 
     if emulated:
         local_emulator.use(prepare_home(settings(data_dir).data_dir))
@@ -54,41 +57,54 @@ def up(
 
 def worker(
     queues: Annotated[
-        str, typer.Option("--queues", "-Q", help="control, transfer, deliver, by commas.")
+        str,
+        typer.Option("--queues", "-Q", help="control, transfer, deliver, by commas; each gets a process of its own."),
     ] = "control,transfer,deliver",
     concurrency: Annotated[int | None, typer.Option("--concurrency", "-c", min=1, help="Tasks at a time.")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Run one worker process for some queues."""
-    from bakehouse import ConfigurationError
-    from bakehouse.inbox import locate
-    from bakehouse_worker import schema
-    from bakehouse_worker.app import QUEUES, start_worker
-    from bakehouse_worker.local.locks import FileLock
-    from bakehouse_worker.local.stack import WORKERS_LOCK, prepare_home
-    from bakehouse_worker.runtime import current
+    """Run workers for some queues until told to stop; what they hold then is finished or handed back within STOP_GRACE."""
+    from bakehouse_worker.app import QUEUES
+    from bakehouse_worker.local import workers
 
     names = [name.strip() for name in queues.split(",") if name.strip()]
     if unknown := [name for name in names if name not in QUEUES]:
         raise ConfigurationError(f"--queues: {unknown[0]!r} is not a queue; there are {', '.join(QUEUES)}")
     _export(data_dir)
-    locate(current().settings.redis_url, current().settings.data_dir)
-    lock = FileLock(prepare_home(current().settings.data_dir) / WORKERS_LOCK)
-    lock.take(shared=True)
-    schema.ensure(current().database, auto_migrate=current().settings.auto_migrate)
-    current().database.close()  # pool processes open their own
-    start_worker(names, concurrency)
+    wanted = settings()
+    locate(wanted.redis_url, wanted.data_dir)
+    if len(names) == 1:
+        from bakehouse_worker.worker import start
+
+        start(names[0], concurrency)
+    else:
+        workers.keep(names or list(QUEUES), concurrency, wanted)
 
 
 def beat(data_dir: DataDir = None) -> None:
     """Run beat, which rings for due work. Two of them are waste, never harm."""
-    from bakehouse.inbox import locate
     from bakehouse_worker.app import app
 
     _export(data_dir)
     wanted = settings()
     locate(wanted.redis_url, wanted.data_dir)
-    app.Beat(loglevel="INFO").run()
+    app.Beat(loglevel="INFO", quiet=True).run()
+
+
+def health(
+    roles: Annotated[
+        list[str] | None, typer.Argument(help="control, transfer, deliver, beat, flower; none: all.")
+    ] = None,
+    ready: Annotated[bool, typer.Option("--ready", help="Ask whether it works, not only whether it lives.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Whether this host's processes live. Exit code 0: all of them; 1: one was lost, hangs, or never started."""
+    from bakehouse_worker import health as pulses
+
+    verdicts = pulses.examine(settings(data_dir).data_dir, roles or [])
+    for verdict in verdicts:
+        print(verdict.told)
+    raise SystemExit(0 if all(verdict.ready if ready else verdict.alive for verdict in verdicts) else 1)
 
 
 def emulator(context: typer.Context) -> None:
@@ -99,7 +115,7 @@ def emulator(context: typer.Context) -> None:
 def migrate(data_dir: DataDir = None) -> None:
     """Bring the database's schema up to date."""
     from bakehouse_worker import schema
-    from bakehouse_worker.local.stack import prepare_home
+    from bakehouse_worker.local.home import prepare_home
     from bakehouse_worker.runtime import make
     from bakehouse_worker.store.database import reach
 

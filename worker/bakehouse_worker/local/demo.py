@@ -12,8 +12,8 @@ from rich.console import Console
 
 from bakehouse import ConfigurationError
 from bakehouse_worker.local import emulated, jobfile
+from bakehouse_worker.local.home import prepare_home
 from bakehouse_worker.local.run import Options, run
-from bakehouse_worker.local.stack import prepare_home
 from bakehouse_worker.settings import load
 
 MARKER = "demo"

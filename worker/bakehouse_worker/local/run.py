@@ -25,10 +25,11 @@ from bakehouse import Client, ConfigurationError, InboxFull, InboxUnavailable
 from bakehouse.contract import Record
 from bakehouse_worker import export, schema
 from bakehouse_worker.local import emulated, jobfile
+from bakehouse_worker.local.home import prepare_home
 from bakehouse_worker.local.jobfile import Scan
 from bakehouse_worker.local.locks import FileLock
 from bakehouse_worker.local.progress import ProgressView, counted, look
-from bakehouse_worker.local.stack import Stack, prepare_home
+from bakehouse_worker.local.stack import Stack
 from bakehouse_worker.local.summary import FileOutcome, summarise, told
 from bakehouse_worker.preflight import Identity, check_identity
 from bakehouse_worker.settings import Settings

@@ -16,6 +16,7 @@ from types import TracebackType
 from bakehouse import ConfigurationError
 from bakehouse_worker import log, rescue, schema
 from bakehouse_worker.local import embedded
+from bakehouse_worker.local.home import WORKERS_LOCK, prepare_home
 from bakehouse_worker.local.locks import FileLock
 from bakehouse_worker.local.supervise import GRACE, Child, Supervisor
 from bakehouse_worker.runtime import Runtime, make
@@ -27,8 +28,6 @@ from bakehouse_worker.store.database import reach
 JOIN_LIMIT = 30.0
 #: Seconds that children without work in hand have to end by themselves.
 IDLE_GRACE = 0.3
-#: Every worker process holds this lock, shared.
-WORKERS_LOCK = "workers.lock"
 ROLES = (
     ("control", ("worker", "--queues", "control")),
     ("transfer", ("worker", "--queues", "transfer")),
@@ -151,15 +150,3 @@ class Stack:
         self._runtime = make(self._settings.model_copy(update={"redis_url": url, "data_dir": self.home}))
         reach(self._runtime.database)
         schema.ensure(self._runtime.database, auto_migrate=self._settings.auto_migrate)
-
-
-def prepare_home(data_dir: Path) -> Path:
-    """Make the data directory, private to its owner. Raises ConfigurationError if that cannot be."""
-    home = data_dir.resolve()
-    try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        home.chmod(0o700)
-        (home / "logs").mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"BAKEHOUSE_DATA_DIR {home} cannot be used: {error.strerror}") from None
-    return home

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,12 +23,12 @@ GRACE = 10.0
 
 @dataclass
 class Child:
-    """One process to keep alive. Its output goes to a log file."""
+    """One process to keep alive. Its output goes to a log file, or where its parent's goes if there is none."""
 
     name: str
     argv: Sequence[str]
     env: Mapping[str, str]
-    log: Path
+    log: Path | None
     process: subprocess.Popen[bytes] | None = None
     deaths: int = 0
     started: float = 0.0
@@ -35,13 +36,13 @@ class Child:
 
     def start(self) -> None:
         """Start the process in a session of its own, so that a terminal's Ctrl-C reaches the supervisor alone."""
-        with self.log.open("ab") as output:
+        with nullcontext() if self.log is None else self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 list(self.argv),
                 env=dict(self.env),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=subprocess.STDOUT,
+                stderr=None if output is None else subprocess.STDOUT,
                 start_new_session=True,
                 preexec_fn=tether.to_parent(),
             )

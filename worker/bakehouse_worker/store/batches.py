@@ -86,6 +86,13 @@ def put_off(database: Database, batch_id: int, state: BatchState, until: float, 
         return connection.execute(update(_batch).where(found).values(values)).rowcount == 1
 
 
+def hand_back(database: Database, batch_id: int, owner: str) -> bool:
+    """Give up the lease on a batch whose collection is not finished: anybody may go on with it at once."""
+    with database.write() as connection:
+        mine = (_batch.c.id == batch_id) & (_batch.c.state == BatchState.ENDED) & (_batch.c.lease_owner == owner)
+        return connection.execute(update(_batch).where(mine).values(lease_owner=null(), lease_until=0.0)).rowcount == 1
+
+
 def ready(database: Database, batch_id: int) -> None:
     """Let a packed batch that waited be sent at once."""
     with database.write() as connection:

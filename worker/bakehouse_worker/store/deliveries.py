@@ -82,6 +82,14 @@ def _parcels(database: Database, keys: Sequence[tuple[int, int]]) -> list[Parcel
     return [parcel for parcel in rows if wanted[parcel.record_id] == parcel.generation]
 
 
+def hand_back(database: Database, keys: Sequence[tuple[int, int]]) -> None:
+    """Give up the leases on deliveries, (record id, generation), that were not tried: anybody may try them at once."""
+    with database.write() as connection:
+        for record_id, generation in keys:
+            mine = (_delivery.c.record_id == record_id) & (_delivery.c.generation == generation)
+            connection.execute(update(_delivery).where(mine, _delivery.c.state == "waiting").values(lease_until=0.0))
+
+
 def delivered(database: Database, record_id: int, generation: int) -> bool:
     """Note that the sink took the outcome."""
     return _resolve(database, record_id, generation, {"state": "delivered", "error": None})

@@ -142,6 +142,16 @@ def closing(database: Database, sending: Sending, seconds: float) -> bool:
         return bool(changed.rowcount)
 
 
+def keep_closing(database: Database, sending: Sending, seconds: float) -> bool:
+    """Push the lease of a sender on that waits for the answer; False if it is not closing, or not this sender's, any more."""
+    now = database.now()
+    with database.write() as connection:
+        held = (_batch.c.id == sending.batch_id) & (_batch.c.state == BatchState.CLOSING)
+        mine = (_batch.c.lease_owner == sending.owner) & (_batch.c.submission_id == sending.submission_id)
+        renewed = update(_batch).where(held, mine, _batch.c.lease_until > now).values(lease_until=now + seconds)
+        return connection.execute(renewed).rowcount == 1
+
+
 def accepted(
     database: Database,
     submission_id: int,

@@ -1,0 +1,44 @@
+"""Beat, the clock: it rings for `tick` and `prune` and knows nothing else. Two of them are waste, never harm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import beat
+
+from bakehouse_worker.health import Pulse
+from bakehouse_worker.log import logger
+from bakehouse_worker.settings import load
+
+log = logger("beat")
+
+
+class Scheduler(beat.Scheduler):
+    """Celery's scheduler without a file, because ticks need no memory; with a heartbeat, and one line when Redis is away."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._pulse = Pulse(load().data_dir, "beat")
+        super().__init__(*arguments, **options)
+        if not options.get("lazy"):  # a lazy one is made for the banner alone
+            self._pulse.start()
+
+    def tick(self, *arguments: Any, **options: Any) -> float:
+        """Send what is due; returns the seconds until something is."""
+        self._pulse.mark()
+        pause: float = super().tick(*arguments, **options)
+        return pause
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:
+        """Ring. What cannot be sent now is due again at the next tick."""
+        try:
+            self.apply_async(entry, producer=producer, advance=False)
+        except Exception as error:  # whatever it is, the clock goes on
+            self._pulse.waiting()
+            log.warning("cannot ring", entry=entry.name, reason=type(error.__cause__ or error).__name__)
+        else:
+            self._pulse.working()
+
+    def close(self) -> None:
+        """End as it should."""
+        super().close()
+        self._pulse.stop()

@@ -1,0 +1,126 @@
+"""What a worker process does besides its stations: before it works, while it does, and when it is told to stop.
+
+`bakehouse worker` and plain `celery -A bakehouse_worker.app worker -Q ...` come through here alike, by Celery's signals.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+import sys
+import threading
+from collections.abc import Collection
+from typing import Any
+
+from celery import bootsteps, signals
+
+from bakehouse import BakehouseError
+from bakehouse_worker import health, log, runtime, schema
+from bakehouse_worker.app import CONTROL, DELIVER, QUEUES, ROUTES, TRANSFER, app
+from bakehouse_worker.health import Pulse
+from bakehouse_worker.local import tether
+from bakehouse_worker.local.home import WORKERS_LOCK, prepare_home
+from bakehouse_worker.local.locks import FileLock
+from bakehouse_worker.store.database import reach
+
+#: Tasks at a time. Control's are short and share one process. Transfers wait for the network; users' code may not bear company.
+CONCURRENCY = {CONTROL: 1, TRANSFER: 2, DELIVER: 1}
+
+
+def start(queue: str, concurrency: int | None) -> None:
+    """Run a worker of one queue until it is stopped."""
+    wanted = concurrency or CONCURRENCY[queue]
+    app.Worker(
+        queues=[queue],
+        hostname=f"{queue}-{os.getpid()}@{socket.gethostname()}",
+        pool="solo" if queue == CONTROL and wanted == 1 else "prefork",
+        concurrency=wanted,
+        loglevel="INFO",
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+    ).start()
+
+
+def begin() -> None:
+    """Prepare the worker that this process is to be, by Celery's signal; what a person can mend is one sentence and exit code 2."""
+    try:
+        life = Life(app.amqp.queues.consume_from)
+        life.prepare()
+    except BakehouseError as error:
+        sys.stderr.write(f"bakehouse: {error}\n")
+        raise SystemExit(2) from None
+    signals.worker_shutting_down.connect(lambda **_: life.stop_soon(), weak=False)
+    signals.worker_shutdown.connect(lambda **_: life.end(), weak=False)
+
+
+class Life:
+    """One worker process, from before its pool forks to its end."""
+
+    def __init__(self, queues: Collection[str]) -> None:
+        self._queues = [queue for queue in QUEUES if queue in queues]
+        self._settings = runtime.current().settings
+        self._lock = FileLock(prepare_home(self._settings.data_dir) / WORKERS_LOCK)
+        self.pulse = Pulse(self._settings.data_dir, "+".join(self._queues))
+
+    def prepare(self) -> None:
+        """Do what must be done before the pool forks. Raises ConfigurationError if this worker cannot work."""
+        database = runtime.current().database
+        self._lock.take(shared=True)
+        reach(database)
+        schema.ensure(database, auto_migrate=self._settings.auto_migrate)
+        database.close()  # pool processes open their own
+        runtime.stop_flag()  # shared with them
+        self._import_stations()
+        app.steps["consumer"].add(_heartbeat(self.pulse))
+        self.pulse.start()
+
+    def _import_stations(self) -> None:
+        """Import once what the pool's processes need, so that they share the memory and none of them pays the time."""
+        if TRANSFER in self._queues:
+            importlib.import_module("bakehouse_worker.gateway")
+        for name, queue in ROUTES.items():
+            if queue in self._queues and name != "bakehouse.tick":
+                importlib.import_module(f"bakehouse_worker.{name.removeprefix('bakehouse.')}")
+
+    def stop_soon(self) -> None:
+        """Tell the stations to hand back what they hold, and end this process in STOP_GRACE seconds if they do not."""
+        runtime.stop_flag().set()
+        last = threading.Timer(self._settings.stop_grace, self._give_up)
+        last.daemon = True
+        last.start()
+
+    def _give_up(self) -> None:
+        log.logger("worker").error("stopped with work in hand", queues=self._queues, seconds=self._settings.stop_grace)
+        self.end()
+        os._exit(1)  # the pool's processes end with this one; their leases run out
+
+    def end(self) -> None:
+        """Leave no heartbeat behind: this process was stopped, not lost."""
+        self.pulse.stop()
+
+
+def after_fork() -> None:
+    """Make a pool process its own: its own connections, its own name for leases; it dies with its worker."""
+    runtime.current.cache_clear()
+    tether.tie_pool_child()
+
+
+def _heartbeat(pulse: Pulse) -> type[bootsteps.StartStopStep]:
+    """Return the step of Celery's consumer that tells whether it is connected and its loop turns."""
+
+    class Heartbeat(bootsteps.StartStopStep):
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+        timer: Any = None
+
+        def start(self, consumer: Any) -> None:
+            self.timer = consumer.timer.call_repeatedly(health.BEAT, pulse.mark)
+            pulse.working()
+
+        def stop(self, consumer: Any) -> None:
+            if self.timer is not None:
+                self.timer.cancel()
+            pulse.waiting()
+
+    return Heartbeat
