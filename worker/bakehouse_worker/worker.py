@@ -10,10 +10,12 @@ import os
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Collection
 from typing import Any
 
 from celery import bootsteps, signals
+from celery.exceptions import SecurityWarning
 
 from bakehouse import BakehouseError
 from bakehouse_worker import health, log, runtime, schema
@@ -30,6 +32,8 @@ CONCURRENCY = {CONTROL: 1, TRANSFER: 2, DELIVER: 1}
 
 def start(queue: str, concurrency: int | None) -> None:
     """Run a worker of one queue until it is stopped."""
+    # Celery warns of root because of pickled messages; these are JSON, and nothing else is accepted.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     wanted = concurrency or CONCURRENCY[queue]
     app.Worker(
         queues=[queue],

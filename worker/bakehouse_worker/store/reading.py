@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, cast, func, select
 
 from bakehouse_worker.states import RecordState
 from bakehouse_worker.store.counters import REJECTED, per_job
@@ -197,7 +197,8 @@ def stop_reasons(database: Database, job_id: int) -> dict[str, int]:
 
 def spend(database: Database, job_id: int | None = None) -> list[SpendView]:
     """Return what one job's, or all jobs', answers used and cost, by model."""
-    sums = [func.sum(_spend.c[name]) for name in SpendView.__slots__[1:]]
+    summed = (_spend.c[name] for name in SpendView.__slots__[1:])
+    sums = [cast(func.sum(column), column.type) for column in summed]  # PostgreSQL sums integers to decimals
     query = select(_spend.c.model, *sums).group_by(_spend.c.model).order_by(_spend.c.model)
     if job_id is not None:
         query = query.where(_spend.c.job_id == job_id)
