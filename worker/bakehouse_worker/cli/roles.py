@@ -61,7 +61,7 @@ def worker(
 ) -> None:
     """Run one worker process for some queues."""
     from bakehouse import ConfigurationError
-    from bakehouse.inbox import locate
+    from bakehouse.connection import locate
     from bakehouse_worker import schema
     from bakehouse_worker.app import QUEUES, start_worker
     from bakehouse_worker.local.locks import FileLock
@@ -82,7 +82,7 @@ def worker(
 
 def beat(data_dir: DataDir = None) -> None:
     """Run beat, which rings for due work. Two of them are waste, never harm."""
-    from bakehouse.inbox import locate
+    from bakehouse.connection import locate
     from bakehouse_worker.app import app
 
     _export(data_dir)
