@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from bakehouse.connection import connect, locate
 from bakehouse.contract import DEFAULT_API_VERSION, MAX_EXPECTED, Close, Keys, Record, encode_close, encode_record
 from bakehouse.errors import BakehouseError, ConfigurationError, InvalidRecord
-from bakehouse.inbox import DEFAULT_MAX_INBOX_BYTES, Inbox, connect, locate
+from bakehouse.inbox import DEFAULT_MAX_INBOX_BYTES, Inbox
 from bakehouse.record import build, check_job
 
 #: A call to Redis carries at most this many records, and about this many bytes.

@@ -6,17 +6,14 @@ record by (job, custom_id) and digest, so the second copy is the same record and
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import redis
-from redis.backoff import ConstantBackoff
 from redis.exceptions import RedisError, ResponseError
-from redis.retry import Retry
 
+from bakehouse.connection import is_read_only, why
 from bakehouse.contract import Keys
-from bakehouse.errors import ConfigurationError, InboxFull, InboxUnavailable
+from bakehouse.errors import InboxFull, InboxUnavailable
 
 DEFAULT_MAX_INBOX_BYTES = 256_000_000
 
@@ -49,51 +46,15 @@ class Inbox:
             arguments += (header, params)
         try:
             done, held = self._append(keys=self._keys, args=arguments)
-        except ResponseError as error:
-            raise InboxUnavailable(_why(error)) from error
         except RedisError as error:
-            raise InboxUnavailable(f"Redis does not answer: {error}") from error
+            if is_read_only(error):  # the next call connects anew, and may find the master under the same name
+                self._connection.connection_pool.disconnect(inuse_connections=False)
+            raise InboxUnavailable(_why(error)) from error
         if not done:
             raise InboxFull(int(held), self._max_bytes)
 
 
-def connect(url: str) -> redis.Redis:
-    """Return a lazy connection with one quick retry, so that a Redis that is down is told within seconds."""
-    try:
-        return redis.Redis.from_url(
-            url,
-            protocol=2,
-            socket_connect_timeout=3,
-            socket_timeout=30,
-            retry=Retry(ConstantBackoff(0.1), 1),
-            health_check_interval=30,
-        )
-    except ValueError as error:
-        raise ConfigurationError(f"BAKEHOUSE_REDIS_URL cannot be used: {error}") from None
-
-
-def locate(redis_url: str | None = None, data_dir: str | os.PathLike[str] | None = None) -> str:
-    """Find the Redis of this installation: the URL given or set, else the embedded server that runs on the data directory.
-
-    Reads BAKEHOUSE_REDIS_URL and BAKEHOUSE_DATA_DIR. Raises ConfigurationError when there is neither.
-    """
-    url = redis_url or os.environ.get("BAKEHOUSE_REDIS_URL")
-    if url:
-        return url
-    home = Path(data_dir or os.environ.get("BAKEHOUSE_DATA_DIR") or ".bakehouse")
-    try:
-        return (home / "redis.url").read_text(encoding="utf-8").strip()
-    except OSError:
-        raise ConfigurationError(
-            f"BAKEHOUSE_REDIS_URL is not set and no embedded server runs on {home}/: "
-            "set it, or start one there with `bakehouse up`"
-        ) from None
-
-
-def _why(error: ResponseError) -> str:
-    text = str(error)
-    if "OOM" in text or "maxmemory" in text:
+def _why(error: RedisError) -> str:
+    if isinstance(error, ResponseError) and ("OOM" in str(error) or "maxmemory" in str(error)):
         return "Redis is full (maxmemory reached): give it more memory, or wait until the workers have accepted some"
-    if "NOAUTH" in text or "WRONGPASS" in text:
-        return "Redis refuses the password in BAKEHOUSE_REDIS_URL"
-    return f"Redis refused the records: {text}"
+    return why(error)

@@ -15,7 +15,7 @@ import pytest
 import bakehouse
 from bakehouse import Client, ConfigurationError, InboxUnavailable, InvalidRecord, enqueue_record, enqueue_records
 from bakehouse.client import CHUNK_BYTES, CHUNK_RECORDS, default_client
-from bakehouse.inbox import locate
+from bakehouse.connection import locate
 
 GOOD = {"model": "claude-haiku-5-5", "max_tokens": 256, "messages": [{"role": "user", "content": "Bonjour"}]}
 PRODUCER = Path(bakehouse.__file__).parents[1]

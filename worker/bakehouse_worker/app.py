@@ -7,7 +7,6 @@ every action behind it is a compare-and-set on a row. There is no result backend
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from celery import Celery, signals
 from kombu import Queue
@@ -31,22 +30,16 @@ ROUTES = {
 app = Celery("bakehouse", include=["bakehouse_worker.tasks"])
 
 
-def broker_url(redis_url: str) -> str:
-    """Return the URL in kombu's form: a unix socket is spelt differently there."""
-    if redis_url.startswith("unix://"):
-        return f"redis+socket://{urlsplit(redis_url).path}"
-    return redis_url
-
-
 def configure(application: Celery) -> None:
     """Read the settings and configure Celery with them; happens once, at first use."""
-    from bakehouse.inbox import locate
+    from bakehouse.connection import locate
+    from bakehouse_worker.broker import broker
     from bakehouse_worker.settings import load
 
     settings = load()
-    application.conf.update(
-        _rim(broker_url(locate(settings.redis_url, settings.data_dir)), settings.redis_prefix, settings.tick)
-    )
+    found = broker(locate(settings.redis_url, settings.data_dir))
+    application.conf.update(_rim(found.url, settings.redis_prefix, settings.tick), broker_use_ssl=found.use_ssl)
+    application.conf.broker_transport_options |= found.transport_options
     application.conf.imports = settings.imports
 
 

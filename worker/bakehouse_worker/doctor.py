@@ -9,6 +9,8 @@ import orjson
 import redis
 
 from bakehouse import BakehouseError
+from bakehouse.connection import why
+from bakehouse_worker import redis_server
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.store import auditing
 from bakehouse_worker.store.database import sqlite_is_fixed
@@ -87,29 +89,37 @@ def _sqlite(runtime: Runtime) -> Finding:
 
 def _redis(runtime: Runtime) -> list[Finding]:
     try:
-        policy = runtime.redis.config_get("maxmemory-policy").get("maxmemory-policy")
-        durable = runtime.redis.config_get("append*")
+        server = redis_server.examine(runtime.redis)
         entries = int(runtime.redis.xlen(runtime.keys.inbox))
         held = int(runtime.redis.get(runtime.keys.inbox_bytes) or 0)
     except BakehouseError:
         return [Finding("redis", None, "does not run on this data directory now; what it holds is not checked")]
     except redis.RedisError as error:
-        return [Finding("redis", False, f"does not answer ({type(error).__name__})")]
-    fsync = durable.get("appendfsync") if durable.get("appendonly") == "yes" else "never"
-    loss = {"always": "nothing", "everysec": "about a second of receipts", "no": "what the kernel had not written"}
+        return [Finding("redis", False, why(error))]
+    unusable = redis_server.unusable(server)
+    unwanted = redis_server.policy_loss(server)
     return [
+        Finding("redis version", unusable is None, unusable or f"is {server.version or 'not told'}"),
         Finding(
             "redis policy",
-            policy == "noeviction",
-            f"maxmemory-policy is {policy}" + ("" if policy == "noeviction" else "; set noeviction"),
+            None if server.policy is None else unwanted is None,
+            unwanted or f"maxmemory-policy is {server.policy or 'not told'}",
         ),
-        Finding(
-            "redis durability",
-            True,
-            f"a power cut loses {loss.get(str(fsync), 'everything in the inbox')} (fsync {fsync})",
-        ),
+        _durability(server),
         Finding("inbox", entries > 0 or held == 0, f"{entries:,} entries, {held:,} bytes"),
     ]
+
+
+def _durability(server: redis_server.RedisServer) -> Finding:
+    if server.append_only is None or (server.append_only and server.fsync is None):
+        return Finding("redis durability", None, "is not told by this server: see what appendonly and appendfsync are")
+    fsync = server.fsync if server.append_only else "never"
+    loss = {"always": "nothing", "everysec": "about a second of receipts", "no": "what the kernel had not written"}
+    return Finding(
+        "redis durability",
+        True,
+        f"a power cut loses {loss.get(str(fsync), 'everything in the inbox')} (fsync {fsync})",
+    )
 
 
 def as_json(findings: Sequence[Finding]) -> str:

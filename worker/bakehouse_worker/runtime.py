@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from bakehouse.connection import connect, locate
 from bakehouse.contract import Keys
-from bakehouse.inbox import connect, locate
 from bakehouse_worker.retry import Limits
 from bakehouse_worker.settings import Settings, load
 from bakehouse_worker.store import holds

@@ -9,8 +9,6 @@ from __future__ import annotations
 import threading
 from types import TracebackType
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.store import submissions
@@ -43,5 +41,5 @@ class Waiting:
         while not self._answered.wait(lease / 4):
             try:
                 submissions.keep_closing(self._runtime.database, self._sending, lease)
-            except SQLAlchemyError as error:  # the database is away: if it stays so, the lease runs out, as it should
+            except Exception as error:  # the database is away; if it stays so, the lease runs out, as it should
                 log.warning("lease not renewed", batch=self._sending.batch_id, reason=type(error).__name__)

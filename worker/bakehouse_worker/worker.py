@@ -18,7 +18,7 @@ from celery import bootsteps, signals
 from celery.exceptions import SecurityWarning
 
 from bakehouse import BakehouseError
-from bakehouse_worker import health, log, runtime, schema
+from bakehouse_worker import health, log, redis_server, runtime, schema
 from bakehouse_worker.app import CONTROL, DELIVER, QUEUES, ROUTES, TRANSFER, app
 from bakehouse_worker.health import Pulse
 from bakehouse_worker.local import tether
@@ -49,6 +49,7 @@ def start(queue: str, concurrency: int | None) -> None:
 
 def begin() -> None:
     """Prepare the worker that this process is to be, by Celery's signal; what a person can mend is one sentence and exit code 2."""
+    log.configure()
     try:
         life = Life(app.amqp.queues.consume_from)
         life.prepare()
@@ -75,6 +76,7 @@ class Life:
         reach(database)
         schema.ensure(database, auto_migrate=self._settings.auto_migrate)
         database.close()  # pool processes open their own
+        redis_server.check_at_start(runtime.current().redis, log.logger("redis"))
         runtime.stop_flag()  # shared with them
         self._import_stations()
         app.steps["consumer"].add(_heartbeat(self.pulse))

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bakehouse import ConfigurationError
-from bakehouse.inbox import locate
+from bakehouse.connection import locate
 from bakehouse_worker.cli.options import DataDir, console, settings
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import redis
 
 from bakehouse import ConfigurationError
+from bakehouse.connection import connect
 from bakehouse.contract import Keys
-from bakehouse.inbox import connect
 from bakehouse_worker.local.supervise import Child
 
 #: A unix socket's path may have about 107 bytes; longer ones fall back to loopback with a password.
