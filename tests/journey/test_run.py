@@ -7,6 +7,7 @@ import signal
 import pytest
 from journey_machine import wait_until
 
+from bakehouse_worker.local import embedded
 from bakehouse_worker.states import BatchState
 
 
@@ -184,7 +185,7 @@ def test_children_that_die_are_restarted_and_the_job_ends(machine, api):
     wait_until(
         lambda: any(batch.state == BatchState.IN_PROGRESS for batch in machine.batches()), "a batch is in flight"
     )
-    for victim in ("--queues control", "--queues transfer", "bakehouse_worker beat", "valkey-server"):
+    for victim in ("--queues control", "--queues transfer", "bakehouse_worker beat", embedded.find_binary().name):
         doomed = [each for each in machine.left_running() if victim in " ".join(each.cmdline())]
         assert doomed, victim
         for each in doomed:

@@ -8,7 +8,7 @@ import types
 import pytest
 
 from bakehouse_worker import deliver as station
-from bakehouse_worker.deliver import deliver
+from bakehouse_worker.deliver import Tried, deliver
 
 
 @pytest.fixture
@@ -70,9 +70,9 @@ def test_a_worker_that_dies_inside_a_handler_delivers_again_after_its_lease(worl
     with pytest.raises(KeyboardInterrupt):
         world.run_to_end()
         deliver(world.runtime)
-    assert deliver(world.runtime) == 0
+    assert deliver(world.runtime) == Tried()
     application.die = application.save
     station.handler.cache_clear()
     world.pass_time(world.settings.lease + 1)
-    assert deliver(world.runtime) == 1
+    assert deliver(world.runtime) == Tried(delivered=1)
     assert len(application.seen) == 1

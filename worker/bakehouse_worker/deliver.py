@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -25,8 +26,18 @@ SPAN = 100
 log = logger("deliver")
 
 
-def deliver(runtime: Runtime) -> int:
-    """Deliver what is due, one span; returns how many outcomes were tried."""
+@dataclass(slots=True)
+class Tried:
+    """What became of a span of outcomes; `reason` is the type of a handler's error."""
+
+    delivered: int = 0
+    failed: int = 0
+    reason: str | None = None
+
+
+def deliver(runtime: Runtime) -> Tried:
+    """Deliver what is due, one span."""
+    tried = Tried()
     parcels = deliveries.claim(runtime.database, SPAN, runtime.settings.lease)
     for position, parcel in enumerate(parcels):
         if runtime.stopping():
@@ -35,12 +46,15 @@ def deliver(runtime: Runtime) -> int:
         try:
             handler(parcel.sink)(outcome(parcel))
         except Exception as error:
-            _failed(runtime, parcel, f"{type(error).__name__}: {error}")
+            tried.failed += 1
+            tried.reason = type(error).__name__
+            _failed(runtime, parcel, f"{tried.reason}: {error}", tried.reason)
         else:
+            tried.delivered += 1
             deliveries.delivered(runtime.database, parcel.record_id, parcel.generation)
     if parcels:
-        log.info("delivered", outcomes=len(parcels))
-    return len(parcels)
+        log.info("delivered", outcomes=tried.delivered, failed=tried.failed)
+    return tried
 
 
 def outcome(parcel: Parcel) -> Outcome:
@@ -68,10 +82,10 @@ def handler(sink: str) -> Callable[[Outcome], Any]:
     return found
 
 
-def _failed(runtime: Runtime, parcel: Parcel, error: str) -> None:
+def _failed(runtime: Runtime, parcel: Parcel, error: str, reason: str) -> None:
     if parcel.attempts + 1 >= runtime.settings.max_attempts:
         deliveries.failed(runtime.database, parcel.record_id, parcel.generation, error)
     else:
         delay = retry.backoff(parcel.attempts, runtime.limits, runtime.dice())
         deliveries.again(runtime.database, parcel.record_id, parcel.generation, delay, error)
-    log.warning("delivery failed", record=parcel.record_id, attempts=parcel.attempts + 1, error=error.partition(":")[0])
+    log.warning("delivery failed", record=parcel.record_id, attempts=parcel.attempts + 1, reason=reason)

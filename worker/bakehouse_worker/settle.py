@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from bakehouse_worker import retry
 from bakehouse_worker.log import logger
 from bakehouse_worker.retry import Answer, Decision
 from bakehouse_worker.runtime import Runtime
+from bakehouse_worker.states import RecordState
 from bakehouse_worker.store import batches, holds, results
-from bakehouse_worker.store.results import Settled, Unsettled
+from bakehouse_worker.store.results import Unsettled
 
 #: Results per transaction.
 SPAN = 1_000
@@ -17,22 +20,66 @@ SPAN = 1_000
 log = logger("settle")
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of the records. `delivering` outcomes wait for deliver; `reason` is of one that did not succeed."""
+
+    succeeded: int = 0
+    again: int = 0
+    failed: int = 0
+    delivering: int = 0
+    reason: str | None = None
+
+    @property
+    def records(self) -> int:
+        """All of them."""
+        return self.succeeded + self.again + self.failed
+
+    def __add__(self, more: Settled) -> Settled:
+        return Settled(
+            self.succeeded + more.succeeded,
+            self.again + more.again,
+            self.failed + more.failed,
+            self.delivering + more.delivering,
+            self.reason or more.reason,
+        )
+
+
 def settle(runtime: Runtime, batch_id: int, record_ids: Sequence[int] | None = None) -> Settled:
-    """Settle the given members of a batch, or all that have a result; returns how many and how many are to be delivered."""
-    total = Settled(0, 0)
+    """Settle the given members of a batch, or all that have a result."""
+    total = Settled()
     while True:
         members = results.unsettled(runtime.database, batch_id, SPAN, record_ids)
         if not members:
             break
         decisions = [(member, _decide(runtime, member)) for member in members]
-        settled = results.settle(runtime.database, batch_id, decisions)
-        total = Settled(total.records + settled.records, total.delivering + settled.delivering)
+        moved = results.settle(runtime.database, batch_id, decisions)
         _open_circuit(runtime, decisions)
+        settled = _told(batch_id, [each for each in decisions if each[0].record_id in moved.record_ids])
+        total += replace(settled, delivering=moved.delivering)
         if record_ids is not None or not settled.records or runtime.stopping():
             break
     if record_ids is None and batches.finish(runtime.database, batch_id):
         log.info("finished", batch=batch_id)
     return total
+
+
+def _told(batch_id: int, decisions: Sequence[tuple[Unsettled, Decision]]) -> Settled:
+    """Count what was decided, and log it: successes together, and every other record by its id and reason."""
+    ends = Counter(decision.state for _, decision in decisions)
+    reason = None
+    for member, decision in decisions:
+        if decision.state is not RecordState.SUCCEEDED:
+            reason = member.error_type or member.kind
+            told = {"record": member.record_id, "attempt": member.attempt, "reason": reason}
+            if decision.state is RecordState.PENDING:
+                log.info("goes again", batch=batch_id, **told, seconds=round(decision.delay, 1))
+            else:
+                log.warning("failed", batch=batch_id, **told)
+    if ends[RecordState.SUCCEEDED]:
+        log.info("succeeded", batch=batch_id, records=ends[RecordState.SUCCEEDED])
+    again, succeeded = ends[RecordState.PENDING], ends[RecordState.SUCCEEDED]
+    return Settled(succeeded, again, len(decisions) - again - succeeded, 0, reason)
 
 
 def _decide(runtime: Runtime, member: Unsettled) -> Decision:

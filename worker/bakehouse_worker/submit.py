@@ -24,6 +24,9 @@ from bakehouse_worker.waiting import Waiting
 #: Seconds; uploads that fail are tried again after backoff between these.
 UPLOAD_BACKOFF, UPLOAD_BACKOFF_CAP = 1.0, 60.0
 
+#: Outcomes after which the same members go again, as the tables say and when they say.
+AGAIN = frozenset({"held", "unreachable", "refused", "upload failed", "in doubt"})
+
 log = logger("submit")
 
 

@@ -241,6 +241,14 @@ class Spend(SQLModel, table=True):
     cost_sync: float
 
 
+class Tally(SQLModel, table=True):
+    """How many settled results said what; kept by deltas like the counters, for all jobs together."""
+
+    kind: str = Field(primary_key=True)  #: as in Result
+    reason: str = Field(primary_key=True)  #: its error type or stop reason, or empty
+    results: int = Field(sa_type=BigInteger)
+
+
 class Hold(SQLModel, table=True):
     """Why submissions wait, since when, and until when (None: until a person or a probe ends it)."""
 

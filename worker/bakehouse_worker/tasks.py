@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bakehouse_worker.app import app
+from bakehouse_worker.telling import Again, Failed, Station, arguments, counted
 
 if TYPE_CHECKING:
     from bakehouse_worker.runtime import Runtime
@@ -21,87 +22,116 @@ def current() -> Runtime:
     return runtime.current()
 
 
-@app.task(name="bakehouse.tick", send_events=False)
+@app.task(name="bakehouse.tick", base=Station, send_events=False)
 def tick() -> None:
     """Derive what is due from the tables and ring for it. Unseen in Flower; what it rings for is seen."""
     from bakehouse_worker.ticking import due_doorbells
 
-    for name, arguments in due_doorbells(current()):
-        ring(name, *arguments)
+    for name, words in due_doorbells(current()):
+        ring(name, *words)
 
 
-@app.task(name="bakehouse.accept")
-def accept() -> None:
+@app.task(name="bakehouse.accept", base=Station)
+def accept() -> str:
     """Station 1."""
     from bakehouse_worker.accept import accept as station
 
-    if station(current()):
+    entries = station(current())
+    if entries:
         ring("chunk")
+    return counted(entries=entries)
 
 
-@app.task(name="bakehouse.chunk")
-def chunk() -> None:
+@app.task(name="bakehouse.chunk", base=Station)
+def chunk() -> str:
     """Station 2."""
     from bakehouse_worker.chunk import chunk as station
 
-    for batch_id in station(current()):
+    packed = station(current())
+    for batch_id in packed:
         ring("submit", batch_id)
+    return counted(batches=len(packed))
 
 
-@app.task(name="bakehouse.submit")
-def submit(batch_id: int) -> None:
+@app.task(name="bakehouse.submit", base=Station)
+def submit(batch_id: int) -> str:
     """Station 3."""
+    from bakehouse_worker.submit import AGAIN
     from bakehouse_worker.submit import submit as station
 
-    station(current(), batch_id)
+    outcome = station(current(), batch_id)
+    if outcome in AGAIN:
+        raise Again(outcome)
+    return outcome
 
 
-@app.task(name="bakehouse.poll")
-def poll() -> None:
+@app.task(name="bakehouse.poll", base=Station)
+def poll() -> str:
     """Station 4."""
     from bakehouse_worker.poll import poll as station
 
-    for batch_id in station(current()):
+    ended = station(current())
+    for batch_id in ended:
         ring("collect", batch_id)
+    return counted(batches_ended=len(ended))
 
 
-@app.task(name="bakehouse.collect")
-def collect(batch_id: int) -> None:
+@app.task(name="bakehouse.collect", base=Station)
+def collect(batch_id: int) -> str:
     """Station 5."""
     from bakehouse_worker.collect import collect as station
     from bakehouse_worker.fanout import Fanout
 
-    station(current(), batch_id, Fanout(current(), batch_id, ring))
+    outcome = station(current(), batch_id, Fanout(current(), batch_id, ring))
     ring("settle", batch_id)
+    if outcome == "again":
+        raise Again("results incomplete")
+    if outcome == "gone":
+        raise Failed("the API no longer has the results")
+    return outcome
 
 
-@app.task(name="bakehouse.settle")
-def settle(batch_id: int, record_ids: Sequence[int] | None = None) -> None:
+@app.task(name="bakehouse.settle", base=Station)
+def settle(batch_id: int, record_ids: Sequence[int] | None = None) -> str:
     """Station 6: the given custom_ids' results, or all of the batch that are not settled."""
     from bakehouse_worker.settle import settle as station
 
-    if station(current(), batch_id, record_ids).delivering:
+    settled = station(current(), batch_id, record_ids)
+    if settled.delivering:
         ring("deliver")
+    told = counted(succeeded=settled.succeeded, sent_again=settled.again, failed=settled.failed)
+    told += f": {settled.reason}" if settled.reason else ""
+    if record_ids is not None and len(record_ids) == 1:  # one custom_id: its own fate is the task's
+        if settled.again:
+            raise Again(settled.reason or told)
+        if settled.failed:
+            raise Failed(settled.reason or told)
+    return told
 
 
-@app.task(name="bakehouse.deliver")
-def deliver() -> None:
+@app.task(name="bakehouse.deliver", base=Station)
+def deliver() -> str:
     """Station 7."""
     from bakehouse_worker.deliver import deliver as station
 
-    if station(current()):
+    tried = station(current())
+    if tried.delivered or tried.failed:
         ring("deliver")
+    told = counted(delivered=tried.delivered, failed=tried.failed)
+    if tried.failed and not tried.delivered:
+        raise Again(f"{told}: {tried.reason}")
+    return told + (f": {tried.reason}" if tried.reason else "")
 
 
-@app.task(name="bakehouse.rescue")
-def rescue() -> None:
+@app.task(name="bakehouse.rescue", base=Station)
+def rescue() -> str:
     """Janitor: expired leases and creates in doubt."""
     from bakehouse_worker.rescue import rescue as janitor
 
-    janitor(current())
+    return counted(doubts_resolved=janitor(current()))
 
 
-@app.task(name="bakehouse.prune")
+@app.task(name="bakehouse.prune", base=Station)
 def prune() -> None:
     """Janitor: what is past its retention."""
     from bakehouse_worker.prune import prune as janitor
@@ -109,14 +139,10 @@ def prune() -> None:
     janitor(current())
 
 
-def ring(station: str, *arguments: Any) -> None:
+def ring(station: str, *words: Any) -> None:
     """Send a station's doorbell. It carries ids and nothing else."""
-    app.send_task(f"bakehouse.{station}", args=arguments, shadow=station, argsrepr=describe(station, arguments))
+    from bakehouse_worker.store import batches
 
-
-def describe(station: str, arguments: Sequence[Any]) -> str:
-    """Return what Flower shows of a doorbell's arguments, such as `(batch 42, 10,000 requests)`."""
-    if not arguments:
-        return "()"
-    count = f", {len(arguments[1]):,} results" if len(arguments) > 1 and arguments[1] else ""
-    return f"(batch {arguments[0]}{count})"
+    whole = station in ("submit", "collect") and len(words) == 1
+    requests = batches.requests(current().database, words[0]) if whole else None
+    app.send_task(f"bakehouse.{station}", args=words, shadow=station, argsrepr=arguments(words, requests))

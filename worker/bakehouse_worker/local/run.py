@@ -8,23 +8,20 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import islice
-from operator import methodcaller
 from pathlib import Path
-from typing import TypeVar
 
 import orjson
 import redis
 from rich.console import Console
 
-from bakehouse import Client, ConfigurationError, InboxFull, InboxUnavailable
-from bakehouse.contract import Record
+from bakehouse import ConfigurationError
 from bakehouse_worker import export, schema
 from bakehouse_worker.local import emulated, jobfile
+from bakehouse_worker.local.feed import feed, spans
 from bakehouse_worker.local.home import prepare_home
 from bakehouse_worker.local.jobfile import Scan
 from bakehouse_worker.local.locks import FileLock
@@ -36,14 +33,8 @@ from bakehouse_worker.settings import Settings
 from bakehouse_worker.store import reading, records, schema_stamp, submissions
 from bakehouse_worker.store.database import Database, open_database
 
-T = TypeVar("T")
-
 #: Seconds between two looks at the job.
 LOOK = 0.25
-#: The inbox is kept below this many bytes while a file is enqueued, so that memory does not grow with the file.
-INBOX_BYTES = 32_000_000
-#: Seconds that Redis may be away before the command gives up.
-REDIS_AWAY = 60.0
 #: Bad lines that are told one by one.
 TOLD = 10
 
@@ -185,7 +176,7 @@ def _work(
                 stack.runtime.database, options.job, sorted(custom_id for _, custom_id in found.changed)
             )  # as they are before the new bodies can have been accepted
             if found.new or found.changed:
-                _enqueue(options, found, stack)
+                _feed(options, found, stack)
             if options.retry_failed:
                 records.requeue_failed(stack.runtime.database, options.job)
             _wait(options, found, stack, view, replaced)
@@ -198,44 +189,9 @@ def _work(
         raise
 
 
-def _enqueue(options: Options, found: Scan, stack: Stack) -> None:
-    """Enqueue what the store does not know yet, keeping the inbox small, and say how many records the job has."""
-    for span in _spans(jobfile.lines(found, options.job, limit=options.limit, replace=options.update)):
-        known = records.known_digests(stack.runtime.database, options.job, [record.custom_id for record in span])
-        _append(stack, [record for record in span if known.get(record.custom_id) != record.digest])
-    _patiently(stack, lambda client: client.close(options.job, expected=found.total + found.others))
-
-
-def _append(stack: Stack, unsent: list[Record]) -> None:
-    while unsent:
-        try:
-            _patiently(stack, methodcaller("append", unsent))
-            return
-        except InboxFull as full:
-            unsent = unsent[full.accepted :]
-            stack.tend()
-            time.sleep(LOOK / 5)
-
-
-def _patiently(stack: Stack, call: Callable[[Client], object]) -> None:
-    """Make a call to the inbox, waiting for a Redis that is being restarted or changes hands. A repeat is harmless."""
-    give_up = time.monotonic() + REDIS_AWAY
-    while True:
-        settings = stack.runtime.settings
-        try:
-            call(Client(settings.redis_url, prefix=settings.redis_prefix, max_inbox_bytes=INBOX_BYTES))
-            return
-        except InboxUnavailable:
-            if time.monotonic() > give_up:
-                raise
-        stack.tend()
-        time.sleep(LOOK)
-
-
-def _spans(items: Iterable[T]) -> Iterator[list[T]]:
-    remaining = iter(items)
-    while span := list(islice(remaining, jobfile.SPAN)):
-        yield span
+def _feed(options: Options, found: Scan, stack: Stack) -> None:
+    lines = jobfile.lines(found, options.job, limit=options.limit, replace=options.update)
+    feed(stack, options.job, lines, found.total + found.others)
 
 
 def _wait(options: Options, found: Scan, stack: Stack, view: ProgressView, old: dict[str, str]) -> None:
@@ -258,7 +214,7 @@ def _wait(options: Options, found: Scan, stack: Stack, view: ProgressView, old: 
             if not _unknown(options, database, found):
                 return
             if inbox == 0:
-                _enqueue(options, found, stack)
+                _feed(options, found, stack)
         time.sleep(LOOK)
 
 
@@ -272,7 +228,7 @@ def _inbox(stack: Stack) -> int | None:
 
 def _unknown(options: Options, database: Database, found: Scan) -> bool:
     """Tell whether some line of the file has neither a record nor a rejected receipt."""
-    for span in _spans(jobfile.custom_ids(found, limit=options.limit)):
+    for span in spans(jobfile.custom_ids(found, limit=options.limit)):
         unknown = set(span) - records.known_digests(database, options.job, span).keys()
         if unknown - reading.rejected_among(database, options.job, sorted(unknown)).keys():
             return True
@@ -283,7 +239,7 @@ def _changed(options: Options, database: Database, old: dict[str, str]) -> set[s
     """Return the custom_ids whose new body was taken, or refused with a reason."""
     now = records.known_digests(database, options.job, sorted(old))
     refused = {
-        custom_id for span in _spans(sorted(old)) for custom_id in reading.rejected_among(database, options.job, span)
+        custom_id for span in spans(sorted(old)) for custom_id in reading.rejected_among(database, options.job, span)
     }
     return {custom_id for custom_id, digest in now.items() if digest != old[custom_id]} | refused
 

@@ -108,6 +108,13 @@ def reach(database: Database) -> None:
         ) from None
 
 
+def away(error: BaseException) -> str | None:
+    """Return what the driver says of a database that is away or busy; None if the error is another one."""
+    if isinstance(error, OperationalError | InterfaceError) and error.orig is not None:
+        return str(error.orig).strip().splitlines()[0][:200]
+    return None
+
+
 def sqlite_is_fixed(version: tuple[int, ...]) -> bool:
     """Tell whether an SQLite release has the WAL-reset fix."""
     return version >= SQLITE_FIXED[0] or any(

@@ -5,6 +5,7 @@ A result belongs to (record, attempt). Inserting it again changes nothing, so a 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from bakehouse_worker.retry import Decision
 from bakehouse_worker.states import BatchState, RecordState
 from bakehouse_worker.store.counters import Deltas
 from bakehouse_worker.store.database import Database, spans
-from bakehouse_worker.tables import Batch, Delivery, Lane, Record, Result, Spend, table
+from bakehouse_worker.tables import Batch, Delivery, Lane, Record, Result, Spend, Tally, table
 
 _record, _batch, _result, _lane, _delivery = (table(m) for m in (Record, Batch, Result, Lane, Delivery))
 
@@ -58,14 +59,15 @@ class Unsettled:
     kind: str
     error_type: str | None
     error: str | None
+    stop_reason: str | None
     usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a span of decisions came to. `delivering` outcomes wait for the deliver workers."""
+    """The records that a span of decisions moved. `delivering` outcomes wait for the deliver workers."""
 
-    records: int
+    record_ids: frozenset[int]
     delivering: int
 
 
@@ -145,7 +147,8 @@ def unsettled(
     database: Database, batch_id: int, limit: int, record_ids: Sequence[int] | None = None
 ) -> list[Unsettled]:
     """Return members with a result that no decision has been made upon: of the ids given, or any."""
-    columns = (_record.c.failures, _record.c.expiries, _result.c.kind, _result.c.error_type, _result.c.error)
+    said = (_result.c.kind, _result.c.error_type, _result.c.error, _result.c.stop_reason)
+    columns = (_record.c.failures, _record.c.expiries, *said)
     used = (_record.c.job_id, *(_result.c[name] for name in _USED))
     query = select(_record.c.id, _record.c.attempt, *columns, *used).join(_result, _CURRENT)
     query = query.where(_record.c.batch_id == batch_id, _record.c.state == RecordState.PACKED)
@@ -157,7 +160,7 @@ def unsettled(
 
 
 def _unsettled(*row: Any) -> Unsettled:
-    return Unsettled(*row[:7], usage=Usage(*row[7:]))  # type: ignore[misc]
+    return Unsettled(*row[:8], usage=Usage(*row[8:]))  # type: ignore[misc]
 
 
 def settle(database: Database, batch_id: int, decisions: Sequence[tuple[Unsettled, Decision]]) -> Settled:
@@ -168,7 +171,7 @@ def settle(database: Database, batch_id: int, decisions: Sequence[tuple[Unsettle
     now, deltas = database.now(), Deltas()
     done = [member for member, decision in decisions if decision.state is RecordState.SUCCEEDED]
     ended: list[Any] = []
-    records = 0
+    again: list[Any] = []
     with database.write() as connection:
         for part in spans(done):
             values: dict[str, Any] = {"state": RecordState.SUCCEEDED, "settled_at": now}
@@ -179,12 +182,24 @@ def settle(database: Database, batch_id: int, decisions: Sequence[tuple[Unsettle
             values = {"failures": decision.failures, "expiries": decision.expiries, "state": decision.state}
             if decision.state is RecordState.PENDING:
                 values |= {"attempt": member.attempt + 1, "next_at": now + decision.delay, "batch_id": null()}
-                records += len(_move(connection, batch_id, [member], values, deltas))
+                again += _move(connection, batch_id, [member], values, deltas)
             elif decision.state is not RecordState.SUCCEEDED:
                 ended += _move(connection, batch_id, [member], values | {"settled_at": now}, deltas)
         delivering = _open_deliveries(database, connection, ended, now)
+        settled = frozenset(row.id for row in (*ended, *again))
+        _tally(database, connection, [member for member, _ in decisions if member.record_id in settled])
         deltas.write(database, connection)
-    return Settled(records + len(ended), delivering)
+    return Settled(settled, delivering)
+
+
+def _tally(database: Database, connection: Connection, members: Sequence[Unsettled]) -> None:
+    """Count results by what the API said, for metrics: (kind, error type or stop reason)."""
+    seen = Counter((member.kind, member.error_type or member.stop_reason or "") for member in members)
+    rows = [{"kind": kind, "reason": reason, "results": count} for (kind, reason), count in sorted(seen.items())]
+    if rows:
+        insert, tally = database.insert(Tally), table(Tally)
+        more = {"results": tally.c.results + insert.excluded.results}
+        connection.execute(insert.on_conflict_do_update(index_elements=["kind", "reason"], set_=more), rows)
 
 
 def fail_unsent(database: Database, batch_id: int | None, failures: Sequence[Mapping[str, Any]]) -> int:

@@ -231,6 +231,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("remote_id"),
     )
     op.create_index(op.f("ix_submission_batch_id"), "submission", ["batch_id"], unique=False)
+    op.create_table(
+        "tally",
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("results", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("kind", "reason"),
+    )
     op.create_index(
         "submission_distinct",
         "submission",
@@ -256,5 +263,6 @@ def downgrade() -> None:
         "result",
         "spend",
         "submission",
+        "tally",
     ):
         op.drop_table(name)

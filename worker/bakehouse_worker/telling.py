@@ -1,0 +1,72 @@
+"""What Flower and the logs are told of a task: what it works on, what came of it, why it failed. Never content."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from celery import Task
+from celery.exceptions import Retry
+
+from bakehouse_worker.log import logger
+from bakehouse_worker.store.database import away
+
+log = logger("tasks")
+
+
+class Again(Exception):
+    """The work is to be done again, as the tables say and when they say. Flower shows the task as RETRY, with this reason."""
+
+
+class Failed(Exception):
+    """The work has failed for good, or a station broke. Flower shows the task as FAILURE, with this reason."""
+
+
+class Station(Task):  # type: ignore[type-arg]
+    """A task that tells. What it returns is its result in Flower; an error is told by type and place: its text may hold content."""
+
+    throws = (Failed,)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Run the station once."""
+        try:
+            return self.run(*arguments, **named)
+        except (Again, Failed, Retry) as told:
+            raise (Retry(str(told), exc=told) if isinstance(told, Again) else told) from None
+        except Exception as error:
+            reason, where = broke(error), _places(error)
+            log.error("station broke", station=self.name.removeprefix("bakehouse."), reason=reason, where=where)
+            raise Failed(f"{reason} at {where[-1] if where else 'an unknown place'}") from None
+
+
+def broke(error: BaseException) -> str:
+    """Return an error in a few words that hold no content: its type; of a database that is away, what the driver says."""
+    reason = away(error)
+    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+
+
+def _places(error: BaseException) -> list[str]:
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames if "bakehouse" in frame.filename][1:]
+
+
+def arguments(words: Sequence[Any], requests: int | None) -> str:
+    """Return what Flower shows of a doorbell's arguments, such as `(batch 42, 10,000 requests)`."""
+    if not words:
+        return "()"
+    batch_id, *records = words
+    if records and records[0]:
+        chosen = records[0]
+        return (
+            f"(batch {batch_id}, record {chosen[0]})"
+            if len(chosen) == 1
+            else f"(batch {batch_id}, {len(chosen):,} results)"
+        )
+    return f"(batch {batch_id})" if requests is None else f"(batch {batch_id}, {requests:,} requests)"
+
+
+def counted(**numbers: int) -> str:
+    """Return `3 succeeded, 1 failed` of what is not zero, or `nothing`."""
+    return ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in numbers.items() if number) or "nothing"
