@@ -27,17 +27,17 @@ def free_port():
 class Server:
     """A Redis or Valkey server with a password and an append-only file, on a port of its own."""
 
-    def __init__(self, home, binary=None):
-        self.home, self.port, self.process = home, free_port(), None
-        self.binary = binary or embedded.find_binary()
-        self.url = f"redis://:secret@127.0.0.1:{self.port}/2"
+    def __init__(self, home, *, password="secret"):
+        self.home, self.port, self.process, self.password = home, free_port(), None, password
+        self.url = f"redis://:{password}@127.0.0.1:{self.port}/2"
         home.mkdir()
+        self.config = home / "server.conf"  # a password on a command line is seen by everybody
+        self.config.write_text(f"requirepass {password}\n")
 
     def start(self, *more):
-        options = ["--port", str(self.port), "--requirepass", "secret", "--appendonly", "yes", "--dir", str(self.home)]
-        self.process = subprocess.Popen(
-            [str(self.binary), *options, "--maxmemory-policy", "noeviction", *more], stdout=subprocess.DEVNULL
-        )
+        options = ["--port", str(self.port), "--appendonly", "yes", "--dir", str(self.home)]
+        argv = [str(embedded.find_binary()), str(self.config), *options, "--maxmemory-policy", "noeviction", *more]
+        self.process = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
         wait_until(self.answers, "the server answers", 15)
 
     def answers(self):

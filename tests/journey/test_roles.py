@@ -135,12 +135,19 @@ def test_plain_celery_runs_the_same_worker_and_beat(cluster, server):
         assert [process.wait(20) for process in started] == [0, 0]
 
 
-def test_a_worker_without_its_database_or_with_a_wrong_queue_says_so_in_one_sentence(cluster):
+def test_a_worker_that_cannot_work_says_why_in_one_sentence(cluster):
     wrong = cluster.command("worker", "--queues", "contrl")
     assert (wrong.returncode, wrong.stderr) == (
         2,
         "bakehouse: --queues: 'contrl' is not a queue; there are control, transfer, deliver\n",
     )
+    cluster.env["BAKEHOUSE_IMPORTS"] = "nowhere.labels"
+    missing = cluster.command("worker", "--queues", "deliver")
+    assert (missing.returncode, missing.stderr.splitlines()[-1]) == (
+        2,
+        "bakehouse: BAKEHOUSE_IMPORTS: nowhere.labels cannot be imported (ModuleNotFoundError: No module named 'nowhere')",
+    )
+    assert "Traceback" not in missing.stderr
     cluster.env["BAKEHOUSE_DATABASE_URL"] = "postgresql://ann:secret@127.0.0.1:9/none"
     for words in (["worker", "--queues", "control"], ["worker"]):
         gone = cluster.command(*words)

@@ -6,10 +6,13 @@ every action behind it is a compare-and-set on a row. There is no result backend
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery, signals
 from kombu import Queue
+
+if TYPE_CHECKING:
+    from bakehouse_worker.broker import Broker
 
 CONTROL, TRANSFER, DELIVER = "control", "transfer", "deliver"
 QUEUES = (CONTROL, TRANSFER, DELIVER)
@@ -38,14 +41,13 @@ def configure(application: Celery) -> None:
 
     settings = load()
     found = broker(locate(settings.redis_url, settings.data_dir))
-    application.conf.update(_rim(found.url, settings.redis_prefix, settings.tick), broker_use_ssl=found.use_ssl)
-    application.conf.broker_transport_options |= found.transport_options
-    application.conf.imports = settings.imports
+    application.conf.update(_rim(found, settings.redis_prefix, settings.tick))
 
 
-def _rim(broker: str, prefix: str, tick: float) -> dict[str, Any]:
+def _rim(found: Broker, prefix: str, tick: float) -> dict[str, Any]:
     return {
-        "broker_url": broker,
+        "broker_url": found.url,
+        "broker_use_ssl": found.use_ssl,
         "broker_transport_options": {
             "global_keyprefix": f"{prefix}:celery:",
             "socket_timeout": 30,
@@ -55,6 +57,7 @@ def _rim(broker: str, prefix: str, tick: float) -> dict[str, Any]:
             "visibility_timeout": 900,
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
+            **found.transport_options,
         },
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,

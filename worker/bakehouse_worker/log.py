@@ -17,6 +17,7 @@ CHATTY = (
     "httpx2",
     "httpcore2",
     "kombu",
+    "alembic",
 )
 
 

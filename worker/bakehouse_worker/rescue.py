@@ -41,9 +41,7 @@ def rescue(runtime: Runtime) -> int:
     if uploads or closings:
         log.warning("leases expired", uploads=uploads, closings=closings)
     open_doubts = doubts.in_doubt(runtime.database)
-    if not open_doubts or not holds.claim_turn(
-        runtime.database, "doubts_at", min(LOOK_EVERY, runtime.settings.poll_interval)
-    ):
+    if not open_doubts or not holds.claim_turn(runtime.database, "doubts_at", _interval(runtime)):
         return 0
     try:
         listing = _list(runtime, open_doubts)
@@ -51,6 +49,15 @@ def rescue(runtime: Runtime) -> int:
         log.warning("cannot look into doubts", doubts=len(open_doubts), reason=type(error).__name__)
         return 0
     return sum(_resolve(runtime, doubt, listing) for doubt in open_doubts)
+
+
+def look_is_due(runtime: Runtime) -> bool:
+    """Tell whether it is time to look into doubts again."""
+    return holds.turn_is_due(runtime.database, "doubts_at", _interval(runtime))
+
+
+def _interval(runtime: Runtime) -> float:
+    return min(LOOK_EVERY, runtime.settings.poll_interval)
 
 
 def after_crash(runtime: Runtime) -> None:

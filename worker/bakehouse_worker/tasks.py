@@ -39,7 +39,7 @@ def accept() -> str:
     entries = station(current())
     if entries:
         ring("chunk")
-    return counted(entries=entries)
+    return counted(read=entries)
 
 
 @app.task(name="bakehouse.chunk", base=Station)
@@ -50,7 +50,7 @@ def chunk() -> str:
     packed = station(current())
     for batch_id in packed:
         ring("submit", batch_id)
-    return counted(batches=len(packed))
+    return counted(packed=len(packed))
 
 
 @app.task(name="bakehouse.submit", base=Station)
@@ -73,7 +73,7 @@ def poll() -> str:
     ended = station(current())
     for batch_id in ended:
         ring("collect", batch_id)
-    return counted(batches_ended=len(ended))
+    return counted(ended=len(ended))
 
 
 @app.task(name="bakehouse.collect", base=Station)
@@ -128,7 +128,7 @@ def rescue() -> str:
     """Janitor: expired leases and creates in doubt."""
     from bakehouse_worker.rescue import rescue as janitor
 
-    return counted(doubts_resolved=janitor(current()))
+    return counted(resolved=janitor(current()))
 
 
 @app.task(name="bakehouse.prune", base=Station)

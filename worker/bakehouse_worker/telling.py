@@ -16,8 +16,18 @@ from bakehouse_worker.store.database import away
 log = logger("tasks")
 
 
-class Again(Exception):
+class Again(Retry):
     """The work is to be done again, as the tables say and when they say. Flower shows the task as RETRY, with this reason."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.exc = self  # what Celery sends to Flower as the reason
+
+    def __repr__(self) -> str:
+        return f"Again({self.message!r})"
+
+    def __reduce__(self) -> tuple[type[Again], tuple[str]]:
+        return Again, (str(self.message),)
 
 
 class Failed(Exception):
@@ -33,8 +43,8 @@ class Station(Task):  # type: ignore[type-arg]
         """Run the station once."""
         try:
             return self.run(*arguments, **named)
-        except (Again, Failed, Retry) as told:
-            raise (Retry(str(told), exc=told) if isinstance(told, Again) else told) from None
+        except (Again, Failed):
+            raise
         except Exception as error:
             reason, where = broke(error), _places(error)
             log.error("station broke", station=self.name.removeprefix("bakehouse."), reason=reason, where=where)
@@ -64,7 +74,9 @@ def arguments(words: Sequence[Any], requests: int | None) -> str:
             if len(chosen) == 1
             else f"(batch {batch_id}, {len(chosen):,} results)"
         )
-    return f"(batch {batch_id})" if requests is None else f"(batch {batch_id}, {requests:,} requests)"
+    return (
+        f"(batch {batch_id})" if requests is None else f"(batch {batch_id}, {requests:,} request{'s'[: requests != 1]})"
+    )
 
 
 def counted(**numbers: int) -> str:

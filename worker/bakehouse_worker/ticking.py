@@ -10,6 +10,7 @@ from typing import Any
 
 from bakehouse_worker.app import CONTROL, DELIVER, ROUTES, TRANSFER
 from bakehouse_worker.chunk import worthwhile
+from bakehouse_worker.rescue import look_is_due
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.store import due as due_work
 from bakehouse_worker.store import holds
@@ -33,7 +34,7 @@ def _due(runtime: Runtime) -> Iterator[Doorbell]:
     found = due_work.due(runtime.database, LIMIT)
     if runtime.redis.exists(runtime.keys.inbox) and runtime.redis.xlen(runtime.keys.inbox):
         yield "accept", ()
-    if found.rescue:
+    if found.leases or (found.doubts and look_is_due(runtime)):
         yield "rescue", ()
     if found.poll:
         yield "poll", ()

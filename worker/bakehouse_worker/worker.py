@@ -17,7 +17,7 @@ from typing import Any
 from celery import bootsteps, signals
 from celery.exceptions import SecurityWarning
 
-from bakehouse import BakehouseError
+from bakehouse import BakehouseError, ConfigurationError
 from bakehouse_worker import health, log, redis_server, runtime, schema
 from bakehouse_worker.app import CONTROL, DELIVER, QUEUES, ROUTES, TRANSFER, app
 from bakehouse_worker.health import Pulse
@@ -74,7 +74,8 @@ class Life:
         database = runtime.current().database
         self._lock.take(shared=True)
         reach(database)
-        schema.ensure(database, auto_migrate=self._settings.auto_migrate)
+        if schema.ensure(database, auto_migrate=self._settings.auto_migrate):
+            log.logger("worker").info("schema migrated", to=schema.HEAD)
         database.close()  # pool processes open their own
         redis_server.check_at_start(runtime.current().redis, log.logger("redis"))
         runtime.stop_flag()  # shared with them
@@ -89,6 +90,17 @@ class Life:
         for name, queue in ROUTES.items():
             if queue in self._queues and name != "bakehouse.tick":
                 importlib.import_module(f"bakehouse_worker.{name.removeprefix('bakehouse.')}")
+        if DELIVER in self._queues:
+            self._import_handlers()
+
+    def _import_handlers(self) -> None:
+        """Import the application's code, which no other worker does; in the main process, so that a mistake is told at once."""
+        for module in self._settings.imports:
+            try:
+                importlib.import_module(module)
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                raise ConfigurationError(f"BAKEHOUSE_IMPORTS: {module} cannot be imported ({reason})") from error
 
     def stop_soon(self) -> None:
         """Tell the stations to hand back what they hold, and end this process in STOP_GRACE seconds if they do not."""

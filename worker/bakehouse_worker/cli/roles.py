@@ -16,7 +16,7 @@ from bakehouse_worker.cli.options import DataDir, console, settings
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    for command in (up, worker, beat, health, migrate):
+    for command in (up, worker, beat, flower, health, migrate):
         app.command()(command)
     app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)(
         emulator
@@ -89,6 +89,23 @@ def beat(data_dir: DataDir = None) -> None:
     wanted = settings()
     locate(wanted.redis_url, wanted.data_dir)
     app.Beat(loglevel="INFO", quiet=True).run()
+
+
+def flower(
+    address: Annotated[
+        str | None, typer.Option("--address", help="Where to listen; beyond loopback set FLOWER_BASIC_AUTH.")
+    ] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Flower's default is 5555.")] = None,
+    writable: Annotated[bool, typer.Option("--writable", help="Allow what changes workers and tasks, too.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Run Flower: tasks by station and what came of them, workers, and /metrics. Its other options: FLOWER_* variables."""
+    from bakehouse_worker import dashboard
+
+    _export(data_dir)
+    wanted = settings()
+    locate(wanted.redis_url, wanted.data_dir)
+    dashboard.start(wanted, address, port, writable=writable)
 
 
 def health(

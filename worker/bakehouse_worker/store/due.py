@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from bakehouse_worker.states import OPEN_STATES, BatchState, RecordState, SubmissionState
 from bakehouse_worker.store.counters import per_job
@@ -12,6 +12,9 @@ from bakehouse_worker.store.database import Database
 from bakehouse_worker.tables import Batch, Delivery, Submission, table
 
 _batch, _delivery, _submission = (table(m) for m in (Batch, Delivery, Submission))
+
+#: States that are left when a sender's lease runs out.
+LEASED = (BatchState.UPLOADING, BatchState.CLOSING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,13 @@ class Due:
     collect: tuple[int, ...]
     settle: tuple[int, ...]
     deliver: int
-    rescue: bool
+    leases: bool
+    doubts: bool
+
+    @property
+    def rescue(self) -> bool:
+        """Whether a lease has run out or an answer is in doubt."""
+        return self.leases or self.doubts
 
 
 def due(database: Database, limit: int) -> Due:
@@ -43,7 +52,8 @@ def due(database: Database, limit: int) -> Due:
             collect=_ids(connection, (_batch.c.state == BatchState.ENDED) & free, limit),
             settle=_ids(connection, _batch.c.state == BatchState.COLLECTED, limit),
             deliver=_deliveries(connection, now),
-            rescue=_needs_rescue(connection, now),
+            leases=bool(_ids(connection, _batch.c.state.in_(LEASED) & (_batch.c.lease_until <= now), 1)),
+            doubts=_doubts(connection),
         )
 
 
@@ -66,9 +76,8 @@ def _deliveries(connection: Connection, now: float) -> int:
     return int(connection.scalar(select(func.count()).select_from(some)) or 0)
 
 
-def _needs_rescue(connection: Connection, now: float) -> bool:
-    held = _batch.c.state.in_((BatchState.UPLOADING, BatchState.CLOSING)) & (_batch.c.lease_until <= now)
-    if _ids(connection, or_(held, _batch.c.state == BatchState.IN_DOUBT), 1):
+def _doubts(connection: Connection) -> bool:
+    if _ids(connection, _batch.c.state == BatchState.IN_DOUBT, 1):
         return True
     doubts = select(_submission.c.id).where(_submission.c.state == SubmissionState.IN_DOUBT).limit(1)
     return connection.execute(doubts).first() is not None

@@ -112,6 +112,12 @@ def installation(database: Database) -> str:
     return get(database, "installation") or ""
 
 
+def turn_is_due(database: Database, key: str, interval: float) -> bool:
+    """Tell whether `claim_turn` could be won now; claims nothing."""
+    last, now = float(get(database, key) or 0), database.now()
+    return now - last >= interval or now < last
+
+
 def claim_turn(database: Database, key: str, interval: float) -> bool:
     """Take a turn that comes at most once per `interval` seconds over all processes; False if it is not time yet."""
     now = database.now()
