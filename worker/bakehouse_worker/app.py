@@ -23,11 +23,11 @@ ROUTES = {
     "bakehouse.accept": CONTROL,
     "bakehouse.chunk": CONTROL,
     "bakehouse.settle": CONTROL,
-    "bakehouse.prune": CONTROL,
     "bakehouse.submit": TRANSFER,
     "bakehouse.poll": TRANSFER,
     "bakehouse.collect": TRANSFER,
     "bakehouse.rescue": TRANSFER,
+    "bakehouse.prune": TRANSFER,
     "bakehouse.deliver": DELIVER,
 }
 
@@ -102,7 +102,6 @@ def _rim(broker: str, prefix: str, tick: float) -> dict[str, Any]:
         "beat_scheduler": "celery.beat:Scheduler",  # keeps no file: ticks need no memory
         "beat_schedule": {
             "tick": {"task": "bakehouse.tick", "schedule": tick, "options": {"expires": max(3.0, 3 * tick)}},
-            "prune": {"task": "bakehouse.prune", "schedule": 3600.0, "options": {"expires": 3600.0}},
         },
         "timezone": "UTC",
     }

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from bakehouse_worker.states import OPEN_STATES, BatchState, RecordState, SubmissionState
+from bakehouse_worker.store import retention
 from bakehouse_worker.store.counters import per_job
 from bakehouse_worker.store.database import Database
-from bakehouse_worker.tables import Batch, Delivery, Submission, table
+from bakehouse_worker.tables import Batch, Delivery, Meta, Submission, table
 
-_batch, _delivery, _submission = (table(m) for m in (Batch, Delivery, Submission))
+_batch, _delivery, _submission, _meta = (table(m) for m in (Batch, Delivery, Submission, Meta))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Due:
     settle: tuple[int, ...]
     deliver: int
     rescue: bool
+    prune: bool
 
 
 def due(database: Database, limit: int) -> Due:
@@ -44,6 +46,7 @@ def due(database: Database, limit: int) -> Due:
             settle=_ids(connection, _batch.c.state == BatchState.COLLECTED, limit),
             deliver=_deliveries(connection, now),
             rescue=_needs_rescue(connection, now),
+            prune=_needs_pruning(connection, now),
         )
 
 
@@ -72,3 +75,8 @@ def _needs_rescue(connection: Connection, now: float) -> bool:
         return True
     doubts = select(_submission.c.id).where(_submission.c.state == SubmissionState.IN_DOUBT).limit(1)
     return connection.execute(doubts).first() is not None
+
+
+def _needs_pruning(connection: Connection, now: float) -> bool:
+    last = connection.scalar(select(_meta.c.value).where(_meta.c.key == retention.TURN_KEY))
+    return now - float(last or 0) >= retention.EVERY
