@@ -115,7 +115,9 @@ def test_every_service_runs_from_migrate_to_a_finished_job_and_its_health_check_
     for name in ("redis", "emulator"):
         host.start(name)
         wait_until(lambda name=name: host.healthy(name), f"{name} is healthy", 20)
-    assert "redis-server" in psutil.Process(host.running["redis"].pid).cmdline()[0]  # no shell keeps the signals from it
+    assert (
+        "redis-server" in psutil.Process(host.running["redis"].pid).cmdline()[0]
+    )  # no shell keeps the signals from it
     host.start("migrate")
     assert host.running.pop("migrate").wait(30) == 0, (host.home / "migrate.log").read_text()
     roles = ("control", "transfer", "deliver", "beat", "flower")

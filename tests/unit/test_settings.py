@@ -36,6 +36,7 @@ DEFAULTS = {
     "probe_interval": 300.0,
     "fanout_limit": 1_000,
     "retain_content": None,
+    "retain_rows": None,
 }
 SECONDS = ["tick", "linger", "poll_interval", "lease", "retry_base", "retry_cap", "create_timeout", "doubt_grace"]
 PASSWORD = "correct-horse"
@@ -180,6 +181,9 @@ def test_a_misspelt_name_is_refused_even_if_all_others_are_right(monkeypatch):
         ("FANOUT_LIMIT", "0"),
         ("AUTO_MIGRATE", "perhaps"),
         ("RETAIN_CONTENT", "-1"),
+        ("RETAIN_CONTENT", "nan"),
+        ("RETAIN_ROWS", "-1"),
+        ("RETAIN_ROWS", "inf"),
     ],
 )
 def test_a_wrong_value_is_told_in_one_sentence_that_names_the_variable(name, value, monkeypatch):
@@ -206,6 +210,19 @@ def test_a_wrong_value_is_told_in_one_sentence_that_names_the_variable(name, val
 def test_a_value_at_the_very_limit_is_allowed(name, value, monkeypatch):
     monkeypatch.setenv(f"BAKEHOUSE_{name}", str(value))
     assert getattr(load(), name.lower()) == value
+
+
+def test_rows_may_not_be_kept_for_a_shorter_time_than_their_content(monkeypatch):
+    monkeypatch.setenv("BAKEHOUSE_RETAIN_CONTENT", "30")
+    monkeypatch.setenv("BAKEHOUSE_RETAIN_ROWS", "7")
+    assert refusal() == "BAKEHOUSE_RETAIN_ROWS: input should be at least 30, the days that content is kept"
+    monkeypatch.setenv("BAKEHOUSE_RETAIN_ROWS", "30")
+    assert load().retain_rows == 30.0
+
+
+def test_rows_alone_may_have_a_time(monkeypatch):
+    monkeypatch.setenv("BAKEHOUSE_RETAIN_ROWS", "7")
+    assert (load().retain_content, load().retain_rows) == (None, 7.0)
 
 
 def test_a_wrong_override_of_the_command_line_is_told_the_same_way():

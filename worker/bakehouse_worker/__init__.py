@@ -9,7 +9,8 @@
     deliver  outcomes -> the application's own code
 
     rescue   janitor: leases that ran out, creates in doubt
-    prune    janitor: content and rows past their retention
+    prune    janitor: content and rows past their retention; `forget` deletes at the API what is gone here
+    erase    one custom_id's content, at a person's word
 
 `tables` and `store` hold the truth, `gateway` is the only door to the API, `app` and `tasks` are the Celery rim.
 """

@@ -159,7 +159,7 @@ def _accept_span(runtime: Runtime, entries: Sequence[Entry]) -> Acceptance:
         return records.accept(runtime.database, entries)
     except RowRefused as refused:
         if len(entries) == 1:
-            reason = f"the database refuses it: {refused}"
+            reason = f"{records.REFUSED_BY_DATABASE}: {refused}"
             records.reject(runtime.database, entries[0].entry_id, entries[0].record, reason)
             return Acceptance(rejected=[(entries[0], reason)])
     middle = len(entries) // 2

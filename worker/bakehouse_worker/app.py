@@ -22,11 +22,11 @@ ROUTES = {
     "bakehouse.accept": CONTROL,
     "bakehouse.chunk": CONTROL,
     "bakehouse.settle": CONTROL,
-    "bakehouse.prune": CONTROL,
     "bakehouse.submit": TRANSFER,
     "bakehouse.poll": TRANSFER,
     "bakehouse.collect": TRANSFER,
     "bakehouse.rescue": TRANSFER,
+    "bakehouse.prune": TRANSFER,
     "bakehouse.deliver": DELIVER,
 }
 
@@ -79,7 +79,6 @@ def _rim(found: Broker, prefix: str, tick: float) -> dict[str, Any]:
         "beat_enable_remote_control": True,
         "beat_schedule": {
             "tick": {"task": "bakehouse.tick", "schedule": tick, "options": {"expires": max(3.0, 3 * tick)}},
-            "prune": {"task": "bakehouse.prune", "schedule": 3600.0, "options": {"expires": 3600.0, "shadow": "prune"}},
         },
         "timezone": "UTC",
     }

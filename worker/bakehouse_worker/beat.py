@@ -1,4 +1,4 @@
-"""Beat, the clock: it rings for `tick` and `prune` and knows nothing else. Two of them are waste, never harm."""
+"""Beat, the clock: it rings for `tick` and knows nothing else. Two of them are waste, never harm."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -39,13 +40,17 @@ def line(ending: Ending) -> bytes:
     """Return a record's output line. The result is the API's own object, under the caller's custom_id."""
     result = orjson.loads(ending.line).get("result") if ending.line else None
     if result is None:
-        what = (
-            "its content is past its retention"
-            if ending.state in reading.TERMINAL
-            else f"has not ended (it is {ending.state})"
-        )
-        result = _error("unavailable", what)
+        result = _error("erased" if ending.erased_at else "unavailable", _why_not(ending))
     return orjson.dumps({"custom_id": ending.custom_id, "result": result, "attempts": ending.sendings}) + b"\n"
+
+
+def _why_not(ending: Ending) -> str:
+    if ending.erased_at is not None:
+        at = datetime.fromtimestamp(ending.erased_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return f"its content was erased at {at} (it had the state {ending.state})"
+    if ending.state in reading.TERMINAL:
+        return "its content is past its retention"
+    return f"has not ended (it is {ending.state})"
 
 
 @contextmanager

@@ -99,6 +99,13 @@ class Gateway:
             )
         return remote_batch(_object(response.content))
 
+    def delete(self, remote_id: str) -> None:
+        """Delete a batch that has ended. Raises Refused with status 404 if the API does not have it."""
+        with _translated():
+            self._reader.delete(
+                f"{BATCHES}/{remote_id}", cast_to=httpx2.Response, options={"timeout": self._reader.timeout}
+            )
+
     @contextmanager
     def results(self, remote_id: str) -> Iterator[Iterator[bytes]]:
         """Open the stream of result lines, from our own origin whatever `results_url` says; yields an iterator of lines."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Annotated
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bakehouse import ConfigurationError
@@ -89,13 +90,33 @@ class Settings(BaseSettings):
     )
 
     retain_content: float | None = Field(
-        None, ge=0, description="days that prompts and answers are kept after the end; unset: for ever"
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="days that prompts and answers are kept after the end; unset: as long as their rows",
+    )
+    retain_rows: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="days that ended records are kept at all; then only a hash knows a late doubling; unset: for ever",
     )
 
     @field_validator("imports", mode="before")
     @classmethod
     def _by_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("retain_rows")
+    @classmethod
+    def _not_before_content(cls, days: float | None, info: ValidationInfo) -> float | None:
+        content = info.data.get("retain_content")
+        if days is not None and content is not None and days < content:
+            told = {"days": f"{content:g}"}
+            raise PydanticCustomError(
+                "too_short", "input should be at least {days}, the days that content is kept", told
+            )
+        return days
 
     @property
     def sqlite_path(self) -> Path:

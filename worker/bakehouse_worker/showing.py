@@ -11,7 +11,9 @@ import orjson
 from bakehouse_worker.local.progress import age, counted
 
 
-def told(found: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]], now: float) -> list[str]:
+def told(
+    found: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]], pruned: Sequence[dict[str, Any]], now: float
+) -> list[str]:
     """Return what is known under a custom_id as lines for a terminal."""
     lines: list[str] = []
     for record in found:
@@ -19,6 +21,12 @@ def told(found: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]], now
         lines.append(
             f"  model {record['model']}, {record['bytes']:,} bytes, {counted(record['failures'], 'failed attempt')}"
         )
+        if record["erased_at"]:
+            lines.append(f"  erased at {_when(record['erased_at'])}: prompts and answers are gone")
+        elif record["content_gone_at"]:
+            lines.append(
+                f"  pruned at {_when(record['content_gone_at'])}: prompts and answers are past their retention"
+            )
         if record["state"] == "pending" and record["next_at"] > now:
             lines.append(f"  backing off for {age(record['next_at'] - now)}")
         if record["in_batch"] and record["state"] == "packed":
@@ -34,6 +42,11 @@ def told(found: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]], now
             for d in record["deliveries"]
         ]
     lines += [f"{row['custom_id']} in job {row['job']}: rejected: {row['reason']}" for row in refused]
+    lines += [
+        f"{row['custom_id']} in job {row['job']}: {row['state']}, and pruned at {_when(row['pruned_at'])}; "
+        "the same record again is known by its hash and not sent"
+        for row in pruned
+    ]
     return lines
 
 
@@ -42,14 +55,20 @@ def _sending(number: int, sending: dict[str, Any]) -> str:
     what = (
         sending["kind"]
         if not sending["error_type"]
-        else f"{sending['kind']} {sending['error_type']}: {sending['error'] or ''}"
+        else f"{sending['kind']} {sending['error_type']}: {sending['error'] or ''}".rstrip(": ")
     )
     if sending["stop_reason"]:
         what += f", {sending['stop_reason']}, {sending['model']}"
-    at = datetime.fromtimestamp(sending["received_at"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return f"  {number}. {at}, {where}: {what}"
+    return f"  {number}. {_when(sending['received_at'])}, {where}: {what}"
 
 
-def as_json(found: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]]) -> str:
+def _when(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def as_json(
+    found: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]], pruned: Sequence[dict[str, Any]]
+) -> str:
     """Return what is known under a custom_id as JSON."""
-    return orjson.dumps({"records": list(found), "rejected": list(refused)}, option=orjson.OPT_INDENT_2).decode()
+    known = {"records": list(found), "rejected": list(refused), "pruned": list(pruned)}
+    return orjson.dumps(known, option=orjson.OPT_INDENT_2).decode()

@@ -15,6 +15,11 @@ from sqlmodel import Field, SQLModel
 BigId = BigInteger().with_variant(Integer, "sqlite")
 
 
+def _partial(condition: str, name: str, *columns: str, unique: bool = False) -> Index:
+    """Return an index over those rows only for which a condition holds."""
+    return Index(name, *columns, unique=unique, sqlite_where=text(condition), postgresql_where=text(condition))
+
+
 class Job(SQLModel, table=True):
     """Records that belong together. `expected` is set when the job is closed."""
 
@@ -24,6 +29,10 @@ class Job(SQLModel, table=True):
     expected: int | None = Field(default=None, sa_type=BigInteger)
     origin: str | None = None
     workspace: str | None = None
+    tombstone_key: str | None = None  #: hex, made with the job's first tombstone: none means that it has none
+    rejected_pruned: int = Field(
+        default=0, sa_type=BigInteger
+    )  #: rejected receipts that are known only as a number now
 
 
 class Lane(SQLModel, table=True):
@@ -36,6 +45,10 @@ class Lane(SQLModel, table=True):
     api_version: str
     betas: str  #: comma list, sorted
     on_result: str | None = None
+
+
+_WITH_CONTENT = "settled_at IS NOT NULL AND content_gone_at IS NULL"
+_WITHOUT_CONTENT = "settled_at IS NOT NULL AND content_gone_at IS NOT NULL"
 
 
 class Record(SQLModel, table=True):
@@ -57,32 +70,31 @@ class Record(SQLModel, table=True):
     expiries: int = 0
     next_at: float  #: due time, and place in the queue
     settled_at: float | None = None
+    content_gone_at: float | None = None  #: when bodies and answers were pruned or erased
+    erased_at: float | None = None  #: when a person had the content erased
 
     __table_args__ = (
         Index("record_by_custom_id", "job_id", "custom_id", unique=True),
-        Index(
-            "record_due",
-            "lane_id",
-            "next_at",
-            "seq",
-            sqlite_where=text("state = 'pending'"),
-            postgresql_where=text("state = 'pending'"),
-        ),
-        Index(
-            "record_of_batch",
-            "batch_id",
-            "id",
-            sqlite_where=text("state = 'packed'"),
-            postgresql_where=text("state = 'packed'"),
-        ),
-        Index(
-            "record_failed",
-            "job_id",
-            "id",
-            sqlite_where=text("state = 'failed'"),
-            postgresql_where=text("state = 'failed'"),
-        ),
+        _partial("state = 'pending'", "record_due", "lane_id", "next_at", "seq"),
+        _partial("state = 'packed'", "record_of_batch", "batch_id", "id"),
+        _partial("state = 'failed'", "record_failed", "job_id", "id"),
+        # What has ended, oldest first: in one of these two, so that neither step of pruning meets what it has done.
+        _partial(_WITH_CONTENT, "record_with_content", "settled_at", "id"),
+        _partial(_WITHOUT_CONTENT, "record_without_content", "settled_at", "id"),
+        {"sqlite_autoincrement": True},  # ids are told outside (deliveries, the wire): a pruned one never comes again
     )
+
+
+class Tombstone(SQLModel, table=True):
+    """What stays of a pruned record, so that a late doubling is still known. Its custom_id is here as a keyed hash alone."""
+
+    custom_hash: bytes = Field(sa_column=Column(LargeBinary, primary_key=True))  #: 16 bytes, under the job's key
+    job_id: int = Field(sa_column=Column(BigId, primary_key=True, autoincrement=False))
+    digest: str
+    state: str
+    pruned_at: float
+
+    __table_args__ = ({"sqlite_with_rowid": False},)
 
 
 class Body(SQLModel, table=True):
@@ -119,12 +131,9 @@ class Batch(SQLModel, table=True):
     alarm: str | None = None  #: what a person should know, in one sentence
 
     __table_args__ = (
-        Index(
-            "batch_live",
-            "state",
-            sqlite_where=text("finished_at IS NULL"),
-            postgresql_where=text("finished_at IS NULL"),
-        ),
+        _partial("finished_at IS NULL", "batch_live", "state"),
+        _partial("finished_at IS NOT NULL", "batch_finished", "finished_at"),
+        {"sqlite_autoincrement": True},
     )
 
 
@@ -149,17 +158,14 @@ class Submission(SQLModel, table=True):
     confirmed: bool = False  #: the remote id came with the answer, or a result line carried our nonce
     refuted: str | None = None  #: remote ids, by commas, that proved to be somebody else's
     note: str | None = None
+    remote_deleted_at: float | None = (
+        None  #: when the API's batch was deleted: all of its content was pruned or erased here
+    )
 
     __table_args__ = (
         # No two of ours look alike: the request count tells submissions in doubt apart.
-        Index(
-            "submission_distinct",
-            "workspace",
-            "requests",
-            unique=True,
-            sqlite_where=text(_LIVE),
-            postgresql_where=text(_LIVE),
-        ),
+        _partial(_LIVE, "submission_distinct", "workspace", "requests", unique=True),
+        {"sqlite_autoincrement": True},
     )
 
 
@@ -196,14 +202,7 @@ class Delivery(SQLModel, table=True):
     lease_until: float = 0.0
     error: str | None = Field(default=None, sa_type=Text)
 
-    __table_args__ = (
-        Index(
-            "delivery_due",
-            "next_at",
-            sqlite_where=text("state = 'waiting'"),
-            postgresql_where=text("state = 'waiting'"),
-        ),
-    )
+    __table_args__ = (_partial("state = 'waiting'", "delivery_due", "next_at"),)
 
 
 class Rejected(SQLModel, table=True):

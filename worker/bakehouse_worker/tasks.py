@@ -132,11 +132,11 @@ def rescue() -> str:
 
 
 @app.task(name="bakehouse.prune", base=Station)
-def prune() -> None:
+def prune() -> str:
     """Janitor: what is past its retention."""
     from bakehouse_worker.prune import prune as janitor
 
-    janitor(current())
+    return counted(pruned=janitor(current()))
 
 
 def ring(station: str, *words: Any) -> None:

@@ -47,8 +47,7 @@ def _due(runtime: Runtime) -> Iterator[Doorbell]:
         yield "settle", (batch_id,)
     if found.chunk and worthwhile(runtime):
         yield "chunk", ()
-    if found.deliver:
-        yield "deliver", ()
+    yield from ((station, ()) for station, due in (("deliver", found.deliver), ("prune", found.prune)) if due)
 
 
 def _idle_queues(runtime: Runtime) -> set[str]:

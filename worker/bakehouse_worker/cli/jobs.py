@@ -113,6 +113,9 @@ def export(
         for line in lines:
             sys.stdout.buffer.write(line)
         return
+    written = 0
     with writing.whole_file(output) as file:
-        file.writelines(lines)
-    console().print(f"{jobs[0].ended:,} of {jobs[0].known:,} records in {output}", highlight=False)
+        for line in lines:
+            file.write(line)
+            written += 1
+    console().print(f"{written:,} of {jobs[0].known:,} records in {output}", highlight=False)

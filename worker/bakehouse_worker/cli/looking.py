@@ -48,20 +48,25 @@ def show(
     """Everything about one record: where it stands, every sending and what came of it."""
     from bakehouse import ConfigurationError
     from bakehouse_worker import showing
-    from bakehouse_worker.store import reading
+    from bakehouse_worker.store import reading, tombstones
 
     runtime = store(data_dir)
     found = reading.history(runtime.database, custom_id, job)
     refused = reading.rejections_of(runtime.database, custom_id)
-    if not found and not refused:
+    buried = tombstones.find(runtime.database, custom_id, job)
+    pruned = [
+        {"custom_id": custom_id, "job": name, "state": stone.state, "pruned_at": stone.pruned_at}
+        for name, stone in buried
+    ]
+    if not (found or refused or pruned):
         where = f" in job {job}" if job else ""
         raise ConfigurationError(
             f"no record {custom_id!r} is known{where}; if it was enqueued just now, it may stand in the inbox"
         )
     if as_json:
-        print(showing.as_json(found, refused))
+        print(showing.as_json(found, refused, pruned))
         return
-    for line in showing.told(found, refused, runtime.database.now()):
+    for line in showing.told(found, refused, pruned, runtime.database.now()):
         console().print(line, highlight=False, soft_wrap=True, markup=False)
 
 

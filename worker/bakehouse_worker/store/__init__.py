@@ -3,7 +3,9 @@
     database   engine, transactions, the clock
     schema_stamp  which revision the schema has
     counters   records per job and state, kept by deltas
-    records    acceptance: jobs, lanes, records, bodies
+    records    acceptance: records, bodies
+    lanes      acceptance: jobs, lanes
+    tombstones what stays of pruned records
     packing    which records wait, and how they become batches
     batches    members, leases, polling, collection
     submissions  one row per POST: begun, closing, accepted, refused
@@ -13,6 +15,7 @@
     holds      why submissions wait
     due        what the next tick should ring for
     retention  deleting what need not be kept
+    erasing    deleting what a person wants gone
     reading    status, show, export: nothing here writes
     auditing   what doctor asks
 

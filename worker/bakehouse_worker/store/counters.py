@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy import Connection, func, select
 
 from bakehouse_worker.store.database import Database
-from bakehouse_worker.tables import Counter, Record, Rejected, table
+from bakehouse_worker.tables import Counter, Job, Record, Rejected, Tombstone, table
 
 _counter = table(Counter)
 
@@ -54,17 +54,24 @@ def per_job(connection: Connection) -> dict[int, dict[str, int]]:
 
 
 def recount(connection: Connection) -> dict[int, dict[str, int]]:
-    """Count the rows themselves, for `doctor`: {job id: {state: records}}. Rejected receipts are counted by job name elsewhere."""
-    record = table(Record)
+    """Count the rows themselves, for `doctor`: {job id: {state: records}}. Rejected receipts are counted by job name elsewhere.
+
+    A record that was pruned stands in its tombstone, under the state that it ended in.
+    """
     found: dict[int, dict[str, int]] = {}
-    for job_id, state, records in connection.execute(
-        select(record.c.job_id, record.c.state, func.count()).group_by(record.c.job_id, record.c.state)
-    ):
-        found.setdefault(job_id, {})[state] = records
+    for rows in (table(Record), table(Tombstone)):
+        counted = select(rows.c.job_id, rows.c.state, func.count()).group_by(rows.c.job_id, rows.c.state)
+        for job_id, state, records in connection.execute(counted):
+            states = found.setdefault(job_id, {})
+            states[state] = states.get(state, 0) + records
     return found
 
 
 def rejected_per_job(connection: Connection) -> Mapping[str, int]:
-    """Count rejected receipts by job name."""
-    rejected = table(Rejected)
-    return {job: n for job, n in connection.execute(select(rejected.c.job, func.count()).group_by(rejected.c.job))}
+    """Count rejected receipts by job name: those that are there, and those that were pruned and are known as a number."""
+    rejected, job = table(Rejected), table(Job)
+    pruned = connection.execute(select(job.c.name, job.c.rejected_pruned).where(job.c.rejected_pruned > 0))
+    found = {name: number for name, number in pruned}
+    for name, rows in connection.execute(select(rejected.c.job, func.count()).group_by(rejected.c.job)):
+        found[name] = found.get(name, 0) + rows
+    return found

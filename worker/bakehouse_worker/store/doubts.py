@@ -111,8 +111,12 @@ def known_remote_ids(database: Database, remote_ids: Sequence[str]) -> set[str]:
 
 
 def accepted_after(database: Database, submission_id: int, workspace: str) -> set[str]:
-    """Return remote ids of ours whose submission began after another: an honest list shows them before that one's anchor."""
+    """Return remote ids of ours whose submission began after another: an honest list shows them before that one's anchor.
+
+    Those that we had deleted are left out: no list shows them.
+    """
     later = (_submission.c.workspace == workspace) & (_submission.c.id > submission_id)
+    later &= _submission.c.remote_deleted_at.is_(None)
     query = select(_submission.c.remote_id).where(later, _submission.c.state == SubmissionState.ACCEPTED)
     with database.read() as connection:
         return set(connection.scalars(query.order_by(_submission.c.id.desc()).limit(100)))

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from bakehouse_worker.states import OPEN_STATES, BatchState, RecordState, SubmissionState
+from bakehouse_worker.store import retention
 from bakehouse_worker.store.counters import per_job
 from bakehouse_worker.store.database import Database
-from bakehouse_worker.tables import Batch, Delivery, Submission, table
+from bakehouse_worker.tables import Batch, Delivery, Meta, Submission, table
 
-_batch, _delivery, _submission = (table(m) for m in (Batch, Delivery, Submission))
+_batch, _delivery, _submission, _meta = (table(m) for m in (Batch, Delivery, Submission, Meta))
 
 #: States that are left when a sender's lease runs out.
 LEASED = (BatchState.UPLOADING, BatchState.CLOSING)
@@ -29,6 +30,7 @@ class Due:
     deliver: int
     leases: bool
     doubts: bool
+    prune: bool
 
     @property
     def rescue(self) -> bool:
@@ -54,6 +56,7 @@ def due(database: Database, limit: int) -> Due:
             deliver=_deliveries(connection, now),
             leases=bool(_ids(connection, _batch.c.state.in_(LEASED) & (_batch.c.lease_until <= now), 1)),
             doubts=_doubts(connection),
+            prune=_needs_pruning(connection, now),
         )
 
 
@@ -81,3 +84,8 @@ def _doubts(connection: Connection) -> bool:
         return True
     doubts = select(_submission.c.id).where(_submission.c.state == SubmissionState.IN_DOUBT).limit(1)
     return connection.execute(doubts).first() is not None
+
+
+def _needs_pruning(connection: Connection, now: float) -> bool:
+    last = connection.scalar(select(_meta.c.value).where(_meta.c.key == retention.TURN_KEY))
+    return now - float(last or 0) >= retention.EVERY

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, cast, func, select
 
 from bakehouse_worker.states import RecordState
+from bakehouse_worker.store import tombstones
 from bakehouse_worker.store.counters import REJECTED, per_job
 from bakehouse_worker.store.database import Database
 from bakehouse_worker.tables import Batch, Delivery, Job, Record, Rejected, Result, Spend, Submission, table
@@ -54,7 +55,10 @@ class BatchView:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The end, or the present, of one record, with the line that the API gave for its latest sending."""
+    """The end, or the present, of one record, with the line that the API gave for its latest sending.
+
+    `erased_at` is when its content was erased. A pruned record has neither id nor sendings any more: 0.
+    """
 
     record_id: int
     custom_id: str
@@ -64,6 +68,7 @@ class Ending:
     error_type: str | None
     error: str | None
     line: bytes | None
+    erased_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +127,14 @@ def next_due(database: Database, job_id: int) -> tuple[int, float] | None:
 
 
 def endings(database: Database, job_id: int, custom_ids: Sequence[str]) -> dict[str, Ending]:
-    """Return {custom_id: where it stands} for at most a few hundred custom_ids."""
+    """Return {custom_id: where it stands, or stood when it was pruned} for at most a few hundred custom_ids."""
     query = _endings().where(_record.c.job_id == job_id, _record.c.custom_id.in_(custom_ids))
     with database.read() as connection:
-        return {row.custom_id: Ending(*row) for row in connection.execute(query)}
+        found = {row.custom_id: Ending(*row) for row in connection.execute(query)}
+    missing = [custom_id for custom_id in custom_ids if custom_id not in found]
+    for custom_id, stone in tombstones.known(database, job_id, missing).items() if missing else ():
+        found[custom_id] = Ending(0, custom_id, stone.state, 0, None, None, None, None)
+    return found
 
 
 def iterate(database: Database, job_id: int, *, span: int = 500, state: str | None = None) -> Iterator[Ending]:
@@ -158,6 +167,7 @@ def _endings() -> Any:
         _result.c.error_type,
         _result.c.error,
         _result.c.line,
+        _record.c.erased_at,
     ).outerjoin(_result, latest)
 
 

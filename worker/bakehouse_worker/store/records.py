@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, insert, null, select, update
+from sqlalchemy import Connection, delete, insert, null, select, update
 
 from bakehouse.contract import Record as Incoming
 from bakehouse_worker.states import RecordState
+from bakehouse_worker.store import lanes, tombstones
 from bakehouse_worker.store.counters import REJECTED, Deltas
 from bakehouse_worker.store.database import Database, spans
-from bakehouse_worker.tables import Body, Job, Lane, Record, Rejected, table
+from bakehouse_worker.store.lanes import Common, Jobs
+from bakehouse_worker.store.tombstones import Buried, Name
+from bakehouse_worker.tables import Body, Job, Record, Rejected, table
 
-_record, _body, _job, _lane = table(Record), table(Body), table(Job), table(Lane)
+_record, _body, _job = table(Record), table(Body), table(Job)
+
+#: How the reason of a receipt begins that the database would not take; what follows is the database's own word.
+REFUSED_BY_DATABASE = "the database refuses it"
+
+_CONFLICT = "another body is known under this custom_id; send it under a new one, or replace it"
+_IN_BATCH = "cannot be replaced while its request is in a batch; try again when that has ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,75 +45,99 @@ class Acceptance:
     rejected: list[tuple[Entry, str]] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Span:
+    """A span of entries in one transaction: where it writes, when, and what came of it."""
+
+    database: Database
+    connection: Connection
+    jobs: Jobs
+    now: float
+    deltas: Deltas = field(default_factory=Deltas)
+    outcome: Acceptance = field(default_factory=Acceptance)
+
+
 def accept(database: Database, entries: Sequence[Entry]) -> Acceptance:
     """Insert a span of records, once each, as `pending`. The same record again is known; another body is a conflict.
 
     Raises RowRefused, with nothing written, if the database will not take one of them.
     """
-    outcome, deltas, now = Acceptance(), Deltas(), database.now()
+    names, now = {entry.record.job for entry in entries}, database.now()
     with database.refusing(), database.write() as connection:
-        jobs = _job_ids(database, connection, {entry.record.job for entry in entries}, now)
-        lanes = _lane_ids(database, connection, jobs, {_lane_of(entry.record) for entry in entries})
-        rows = [_row(entry, jobs, lanes, now) for entry in entries]
+        jobs = lanes.jobs(database, connection, names, now, hold=True)
+        found = lanes.lanes(database, connection, jobs.ids, {lanes.lane_of(entry.record) for entry in entries})
+        span = _Span(database, connection, jobs, now)
+        rows = [_row(entry, jobs.ids, found, now) for entry in entries]
         statement = database.insert(Record).on_conflict_do_nothing(index_elements=["job_id", "custom_id"])
         inserted = connection.execute(statement.returning(_record.c.id, _record.c.job_id, _record.c.custom_id), rows)
         ids = {(job_id, custom_id): record_id for record_id, job_id, custom_id in inserted}
-        outcome.new = len(ids)
-        bodies, conflicts = [], []
-        for entry in entries:
-            record_id = ids.pop((jobs[entry.record.job], entry.record.custom_id), None)
+        buried = _take_back(span, ids)
+        span.outcome.new = len(ids)
+        bodies, taken = [], []
+        for entry, row in zip(entries, rows, strict=True):
+            record_id = ids.pop((row["job_id"], entry.record.custom_id), None)
             if record_id is None:
-                conflicts.append(entry)
+                taken.append((entry, row))
             else:
                 bodies.append(_body_row(record_id, 0, entry.record))
-                deltas.add(jobs[entry.record.job], RecordState.PENDING)
+                span.deltas.add(row["job_id"], RecordState.PENDING)
         if bodies:
             connection.execute(insert(_body), bodies)
-        if conflicts:
-            _resolve(database, connection, conflicts, jobs, outcome, deltas, now)
-        deltas.write(database, connection)
-    return outcome
+        for entry, row in taken:
+            if (row["job_id"], entry.record.custom_id) in buried:
+                _resolve_pruned(span, entry, row, buried)
+            else:
+                _resolve(span, entry, row, buried)
+        span.deltas.write(database, connection)
+    return span.outcome
 
 
 def reject(database: Database, entry_id: str, record: Incoming, reason: str) -> None:
     """Note a receipt that cannot become a record, so that it has its end and can be seen."""
-    deltas, now = Deltas(), database.now()
+    now = database.now()
     with database.write() as connection:
-        jobs = _job_ids(database, connection, {record.job}, now)
-        _reject(database, connection, entry_id, record, reason, jobs[record.job], deltas, now)
-        deltas.write(database, connection)
+        span = _Span(database, connection, lanes.jobs(database, connection, {record.job}, now), now)
+        _reject(span, Entry(entry_id, record), reason)
+        span.deltas.write(database, connection)
 
 
 def close(database: Database, job: str, expected: int) -> None:
     """Set how many records the job expects in all; the last word counts."""
     with database.write() as connection:
-        jobs = _job_ids(database, connection, {job}, database.now())
-        connection.execute(update(_job).where(_job.c.id == jobs[job]).values(expected=expected))
+        jobs = lanes.jobs(database, connection, {job}, database.now())
+        connection.execute(update(_job).where(_job.c.id == jobs.ids[job]).values(expected=expected))
 
 
 def known_digests(database: Database, job: str, custom_ids: Sequence[str]) -> dict[str, str]:
-    """Return {custom_id: digest} for those that the job holds already."""
+    """Return {custom_id: digest} for those that the job holds already, or held before they were pruned."""
     found: dict[str, str] = {}
     with database.read() as connection:
-        job_id = select(_job.c.id).where(_job.c.name == job).scalar_subquery()
+        row = connection.execute(select(_job.c.id, _job.c.tombstone_key).where(_job.c.name == job)).one_or_none()
+        if row is None:
+            return found
+        keys = {row.id: row.tombstone_key} if row.tombstone_key else {}
         for part in spans(custom_ids, 500):
-            rows = connection.execute(
-                select(_record.c.custom_id, _record.c.digest).where(
-                    _record.c.job_id == job_id, _record.c.custom_id.in_(part)
-                )
-            )
+            mine = (_record.c.job_id == row.id) & _record.c.custom_id.in_(part)
+            rows = connection.execute(select(_record.c.custom_id, _record.c.digest).where(mine))
             found.update((custom_id, digest) for custom_id, digest in rows)
+            buried = tombstones.among(connection, keys, [(row.id, custom_id) for custom_id in part])
+            for name, stone in buried.items():
+                found.setdefault(name[1], stone.digest)
     return found
 
 
 def requeue_failed(database: Database, job: str) -> int:
-    """Send every failed record of a job again, as a new generation with all its attempts; returns how many."""
+    """Send every failed record of a job again, as a new generation with all its attempts; returns how many.
+
+    One whose content was pruned or erased has nothing to send, and stays failed.
+    """
     requeued = 0
     while True:
         with database.write() as connection:
             job_id = select(_job.c.id).where(_job.c.name == job).scalar_subquery()
             failed = select(_record.c.id).where(_record.c.job_id == job_id, _record.c.state == RecordState.FAILED)
-            ids = list(connection.scalars(failed.order_by(_record.c.id).limit(1_000)))
+            whole = failed.where(_record.c.content_gone_at.is_(None))
+            ids = list(connection.scalars(whole.order_by(_record.c.id).limit(1_000).with_for_update()))
             if not ids:
                 return requeued
             same_body = select(
@@ -136,127 +168,92 @@ def _start_again(connection: Connection, ids: Sequence[int], now: float, **value
             expiries=0,
             next_at=now,
             settled_at=null(),
+            content_gone_at=null(),
+            erased_at=null(),
             **values,
         )
     )
 
 
-def _resolve(
-    database: Database,
-    connection: Connection,
-    entries: Sequence[Entry],
-    jobs: dict[str, int],
-    outcome: Acceptance,
-    deltas: Deltas,
-    now: float,
-) -> None:
-    """Tell for each entry whose (job, custom_id) is taken: the same record, a replacement, or a conflict."""
-    for entry in entries:
-        incoming, job_id = entry.record, jobs[entry.record.job]
-        mine = (_record.c.job_id == job_id) & (_record.c.custom_id == incoming.custom_id)
-        held = connection.execute(select(_record).where(mine)).one()
-        if held.digest == incoming.digest:
-            outcome.same += 1
-        elif not incoming.replace:
-            reason = "another body is known under this custom_id; send it under a new one, or replace it"
-            _reject(database, connection, entry.entry_id, incoming, reason, job_id, deltas, now)
-            outcome.rejected.append((entry, reason))
-        elif held.state == RecordState.PACKED:
-            reason = "cannot be replaced while its request is in a batch; try again when that has ended"
-            _reject(database, connection, entry.entry_id, incoming, reason, job_id, deltas, now)
-            outcome.rejected.append((entry, reason))
-        else:
-            generation = held.generation + 1
-            connection.execute(insert(_body), [_body_row(held.id, generation, incoming)])
-            size = len(incoming.params)
-            _start_again(
-                connection,
-                [held.id],
-                now,
-                generation=generation,
-                bytes=size,
-                digest=incoming.digest,
-                model=incoming.model,
-            )
-            deltas.move([job_id], held.state, RecordState.PENDING)
-            outcome.replaced += 1
+def _take_back(span: _Span, ids: dict[Name, int]) -> dict[Name, Buried]:
+    """Delete from what was just inserted the records that were pruned before, and return what stays of them.
+
+    Looked up after the insert, because a record is deleted and buried in one transaction: whoever finds no row finds the tombstone.
+    """
+    buried = tombstones.among(span.connection, span.jobs.keys, ids)
+    if buried:
+        doubled = [ids.pop(name) for name in buried]
+        for part in spans(doubled):
+            span.connection.execute(delete(_record).where(_record.c.id.in_(part)))
+    return buried
 
 
-def _reject(
-    database: Database,
-    connection: Connection,
-    entry_id: str,
-    record: Incoming,
-    reason: str,
-    job_id: int,
-    deltas: Deltas,
-    now: float,
-) -> None:
+def _resolve(span: _Span, entry: Entry, row: dict[str, Any], buried: dict[Name, Buried]) -> None:
+    """Tell what an entry is whose (job, custom_id) is taken: the same record, a replacement, or a conflict."""
+    incoming, job_id, connection = entry.record, row["job_id"], span.connection
+    mine = (_record.c.job_id == job_id) & (_record.c.custom_id == incoming.custom_id)
+    held = connection.execute(select(_record).where(mine).with_for_update()).one_or_none()
+    if held is None:
+        _resolve_pruned(span, entry, row, buried)
+    elif held.digest == incoming.digest:
+        span.outcome.same += 1
+    elif not incoming.replace:
+        _reject(span, entry, _CONFLICT)
+    elif held.state == RecordState.PACKED:
+        _reject(span, entry, _IN_BATCH)
+    else:
+        generation = held.generation + 1
+        connection.execute(insert(_body), [_body_row(held.id, generation, incoming)])
+        values = {"bytes": row["bytes"], "digest": incoming.digest, "model": incoming.model}
+        _start_again(connection, [held.id], span.now, generation=generation, **values)
+        span.deltas.move([job_id], held.state, RecordState.PENDING)
+        span.outcome.replaced += 1
+
+
+def _resolve_pruned(span: _Span, entry: Entry, row: dict[str, Any], buried: dict[Name, Buried]) -> None:
+    """The same of an entry whose record was pruned; one that is replaced comes out of its grave as a new record."""
+    incoming, name = entry.record, (row["job_id"], entry.record.custom_id)
+    stone = buried.get(name) or tombstones.among(
+        span.connection, tombstones.keys(span.connection, [name[0]]), [name]
+    ).get(name)
+    if stone is None:  # there is neither row nor tombstone: not of our doing, and the inbox still has the entry
+        raise RuntimeError(f"record of inbox entry {entry.entry_id} vanished while it was accepted")
+    if stone.digest == incoming.digest:
+        span.outcome.same += 1
+    elif not incoming.replace:
+        _reject(span, entry, _CONFLICT)
+    else:
+        tombstones.remove(span.connection, stone)
+        buried.pop(name, None)
+        record_id = span.connection.execute(insert(_record).returning(_record.c.id), row).scalar_one()
+        span.connection.execute(insert(_body), [_body_row(record_id, 0, incoming)])
+        span.deltas.move([name[0]], stone.state, RecordState.PENDING)
+        span.outcome.replaced += 1
+
+
+def _reject(span: _Span, entry: Entry, reason: str) -> None:
+    record = entry.record
     row = {
-        "entry": entry_id,
+        "entry": entry.entry_id,
         "job": record.job,
         "custom_id": record.custom_id,
         "digest": record.digest,
         "reason": reason,
-        "at": now,
+        "at": span.now,
     }
-    statement = database.insert(Rejected).on_conflict_do_nothing(index_elements=["entry"])
-    if connection.execute(statement, row).rowcount:
-        deltas.add(job_id, REJECTED)
+    statement = span.database.insert(Rejected).on_conflict_do_nothing(index_elements=["entry"])
+    if span.connection.execute(statement, row).rowcount:
+        span.deltas.add(span.jobs.ids[record.job], REJECTED)
+    span.outcome.rejected.append((entry, reason))
 
 
-def _job_ids(database: Database, connection: Connection, names: set[str], now: float) -> dict[str, int]:
-    query = select(_job.c.name, _job.c.id).where(_job.c.name.in_(names))
-    found = {name: job_id for name, job_id in connection.execute(query)}
-    missing = sorted(names - found.keys())
-    if missing:
-        statement = database.insert(Job).on_conflict_do_nothing(index_elements=["name"])
-        connection.execute(statement, [{"name": name, "created_at": now} for name in missing])
-        found = {name: job_id for name, job_id in connection.execute(query)}
-    return found
-
-
-def _lane_of(record: Incoming) -> tuple[str, int, str, str, str | None]:
-    return record.job, record.priority, record.api_version, ",".join(record.betas), record.on_result
-
-
-def _lane_ids(
-    database: Database, connection: Connection, jobs: dict[str, int], wanted: set[tuple[str, int, str, str, str | None]]
-) -> dict[tuple[str, int, str, str, str | None], int]:
-    keys = {}
-    rows = []
-    for lane in sorted(wanted, key=repr):
-        job, priority, api_version, betas, on_result = lane
-        key = blake2b(repr((jobs[job], *lane[1:])).encode(), digest_size=16).hexdigest()
-        keys[key] = lane
-        rows.append(
-            {
-                "key": key,
-                "job_id": jobs[job],
-                "priority": priority,
-                "api_version": api_version,
-                "betas": betas,
-                "on_result": on_result,
-            }
-        )
-    query = select(_lane.c.key, _lane.c.id).where(_lane.c.key.in_(list(keys)))
-    found = {key: lane_id for key, lane_id in connection.execute(query)}
-    missing = [row for row in rows if row["key"] not in found]
-    if missing:
-        connection.execute(database.insert(Lane).on_conflict_do_nothing(index_elements=["key"]), missing)
-        found = {key: lane_id for key, lane_id in connection.execute(query)}
-    return {lane: found[key] for key, lane in keys.items()}
-
-
-def _row(
-    entry: Entry, jobs: dict[str, int], lanes: dict[tuple[str, int, str, str, str | None], int], now: float
-) -> dict[str, Any]:
+def _row(entry: Entry, jobs: dict[str, int], lane_ids: dict[Common, int], now: float) -> dict[str, Any]:
     record = entry.record
     milliseconds, _, number = entry.entry_id.partition("-")
     return {
         "job_id": jobs[record.job],
         "custom_id": record.custom_id,
-        "lane_id": lanes[_lane_of(record)],
+        "lane_id": lane_ids[lanes.lane_of(record)],
         "seq": (int(milliseconds) << 20) + int(number or 0),
         "bytes": len(record.params),
         "digest": record.digest,

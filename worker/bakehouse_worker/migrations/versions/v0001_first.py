@@ -9,6 +9,11 @@ down_revision = None
 ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
+def _partial(name: str, table: str, columns: list[str], condition: str, *, unique: bool = False) -> None:
+    where = sa.text(condition)
+    op.create_index(name, table, columns, unique=unique, sqlite_where=where, postgresql_where=where)
+
+
 def upgrade() -> None:
     op.create_table(
         "batch",
@@ -32,15 +37,10 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.Float(), nullable=True),
         sa.Column("alarm", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
     )
-    op.create_index(
-        "batch_live",
-        "batch",
-        ["state"],
-        unique=False,
-        sqlite_where=sa.text("finished_at IS NULL"),
-        postgresql_where=sa.text("finished_at IS NULL"),
-    )
+    _partial("batch_finished", "batch", ["finished_at"], "finished_at IS NOT NULL")
+    _partial("batch_live", "batch", ["state"], "finished_at IS NULL")
     op.create_table(
         "body",
         sa.Column("record_id", ROW_ID, autoincrement=False, nullable=False),
@@ -69,14 +69,7 @@ def upgrade() -> None:
         sa.Column("error", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("record_id", "generation"),
     )
-    op.create_index(
-        "delivery_due",
-        "delivery",
-        ["next_at"],
-        unique=False,
-        sqlite_where=sa.text("state = 'waiting'"),
-        postgresql_where=sa.text("state = 'waiting'"),
-    )
+    _partial("delivery_due", "delivery", ["next_at"], "state = 'waiting'")
     op.create_table(
         "hold",
         sa.Column("scope", sa.String(), nullable=False),
@@ -94,6 +87,8 @@ def upgrade() -> None:
         sa.Column("expected", sa.BigInteger(), nullable=True),
         sa.Column("origin", sa.String(), nullable=True),
         sa.Column("workspace", sa.String(), nullable=True),
+        sa.Column("tombstone_key", sa.String(), nullable=True),
+        sa.Column("rejected_pruned", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
     )
@@ -134,32 +129,23 @@ def upgrade() -> None:
         sa.Column("expiries", sa.Integer(), nullable=False),
         sa.Column("next_at", sa.Float(), nullable=False),
         sa.Column("settled_at", sa.Float(), nullable=True),
+        sa.Column("content_gone_at", sa.Float(), nullable=True),
+        sa.Column("erased_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
     )
     op.create_index("record_by_custom_id", "record", ["job_id", "custom_id"], unique=True)
-    op.create_index(
-        "record_due",
-        "record",
-        ["lane_id", "next_at", "seq"],
-        unique=False,
-        sqlite_where=sa.text("state = 'pending'"),
-        postgresql_where=sa.text("state = 'pending'"),
+    _partial("record_due", "record", ["lane_id", "next_at", "seq"], "state = 'pending'")
+    _partial("record_failed", "record", ["job_id", "id"], "state = 'failed'")
+    _partial("record_of_batch", "record", ["batch_id", "id"], "state = 'packed'")
+    _partial(
+        "record_with_content", "record", ["settled_at", "id"], "settled_at IS NOT NULL AND content_gone_at IS NULL"
     )
-    op.create_index(
-        "record_failed",
+    _partial(
+        "record_without_content",
         "record",
-        ["job_id", "id"],
-        unique=False,
-        sqlite_where=sa.text("state = 'failed'"),
-        postgresql_where=sa.text("state = 'failed'"),
-    )
-    op.create_index(
-        "record_of_batch",
-        "record",
-        ["batch_id", "id"],
-        unique=False,
-        sqlite_where=sa.text("state = 'packed'"),
-        postgresql_where=sa.text("state = 'packed'"),
+        ["settled_at", "id"],
+        "settled_at IS NOT NULL AND content_gone_at IS NOT NULL",
     )
     op.create_table(
         "rejected",
@@ -226,9 +212,11 @@ def upgrade() -> None:
         sa.Column("confirmed", sa.Boolean(), nullable=False),
         sa.Column("refuted", sa.String(), nullable=True),
         sa.Column("note", sa.String(), nullable=True),
+        sa.Column("remote_deleted_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("nonce"),
         sa.UniqueConstraint("remote_id"),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_submission_batch_id"), "submission", ["batch_id"], unique=False)
     op.create_table(
@@ -238,13 +226,22 @@ def upgrade() -> None:
         sa.Column("results", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("kind", "reason"),
     )
-    op.create_index(
+    _partial(
         "submission_distinct",
         "submission",
         ["workspace", "requests"],
+        "state IN ('uploading', 'closing', 'in_doubt')",
         unique=True,
-        sqlite_where=sa.text("state IN ('uploading', 'closing', 'in_doubt')"),
-        postgresql_where=sa.text("state IN ('uploading', 'closing', 'in_doubt')"),
+    )
+    op.create_table(
+        "tombstone",
+        sa.Column("custom_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("job_id", ROW_ID, autoincrement=False, nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("pruned_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("custom_hash", "job_id"),
+        sqlite_with_rowid=False,
     )
 
 
@@ -264,5 +261,6 @@ def downgrade() -> None:
         "spend",
         "submission",
         "tally",
+        "tombstone",
     ):
         op.drop_table(name)
