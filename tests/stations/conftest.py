@@ -18,6 +18,7 @@ from bakehouse_worker.rescue import rescue
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.settings import Settings
 from bakehouse_worker.settle import settle
+from bakehouse_worker.states import RecordState
 from bakehouse_worker.store import due, reading
 from bakehouse_worker.store.database import open_database
 from bakehouse_worker.submit import submit
@@ -132,6 +133,16 @@ class World:
 
     def endings(self, job="job"):
         return {ending.custom_id: ending for ending in reading.iterate(self.runtime.database, self.job(job).id)}
+
+    def all_records(self):
+        """Every record of every job by its custom_id, wherever it stands."""
+        database = self.runtime.database
+        return {
+            ending.custom_id: ending
+            for view in reading.jobs(database)
+            for state in RecordState
+            for ending in reading.iterate(database, view.id, state=state)
+        }
 
     def never_twice(self):
         """The emulator's own ledger: nothing accepted or billed twice unless a retry was due."""

@@ -86,7 +86,8 @@ def plan(lanes: Sequence[LaneView], capacity: Capacity, now: float) -> Plan:
 
     A batch leaves when it is full, when its oldest record has waited `linger` seconds, or when it holds the rest of a job that is
     complete. A part-filled one waits for a batch that is about to leave: it would stand behind that one anyway, and may take along
-    what that one leaves behind. Sizes are bytes on the wire, counted at their largest.
+    what that one leaves behind. While more records are due than this look shows, it waits for the next look. Sizes are bytes on the
+    wire, counted at their largest.
     """
     oversized: list[tuple[int, int]] = []
     turns: list[tuple[int, int, PlannedBatch]] = []
@@ -95,7 +96,7 @@ def plan(lanes: Sequence[LaneView], capacity: Capacity, now: float) -> Plan:
         groups.setdefault((lane.api_version, lane.betas), []).append(lane)
     for (api_version, betas), members in groups.items():
         ready = any(lane.complete or now - lane.oldest >= capacity.linger for lane in members)
-        ready = ready and not any(lane.leaving for lane in members)
+        ready = ready and not any(lane.leaving or lane.more for lane in members)
         fitting: list[tuple[int, int]] = []
         for record_id, size in _in_turn(members):
             if size + wire.OVERHEAD + ENVELOPE > capacity.bytes:

@@ -31,6 +31,7 @@ class LaneView:
     complete: bool  #: waiting brings the job no company: see `_is_complete`
     sizes: tuple[tuple[int, int], ...]
     waiting: int = 0
+    more: bool = False  #: more of its records may be due than `sizes` shows
     leaving: bool = False  #: a batch of the same betas and API version is about to leave, and may leave some behind
 
 
@@ -74,6 +75,7 @@ def due_lanes(database: Database, limit: int) -> list[LaneView]:
                     complete,
                     sizes,
                     counters[lane.job_id].get(RecordState.PENDING, 0),
+                    0 < limit == len(sizes),
                     group in leaving,
                 )
             )
