@@ -21,6 +21,15 @@ demo: $(READY)  ## A few thousand records through everything, against the emulat
 test: $(READY)  ## All tests: real Redis, real worker processes, the emulator over HTTP
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
+test-all:  ## The same on every Python of 3.11, 3.12 and 3.13 that is installed, each with an environment of its own
+	@for version in 3.11 3.12 3.13; do \
+	  if ! python$$version --version >/dev/null 2>&1; then echo "python$$version is not installed: left out"; continue; fi; \
+	  echo "== python$$version"; \
+	  test -x .venv-$$version/bin/pytest || { python$$version -m venv .venv-$$version && .venv-$$version/bin/python -m pip install --quiet \
+	    --disable-pip-version-check -c constraints.txt -e '.[dev]'; } || exit 1; \
+	  .venv-$$version/bin/python -m pytest -n 2 --dist loadgroup || exit 1; \
+	done
+
 lint: $(READY)  ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,6 +43,6 @@ build: $(READY)  ## Wheel and sdist in dist/
 	$(BIN)/python -m build --no-isolation
 
 clean:  ## Remove .venv and everything that was built or demonstrated
-	rm -rf .venv dist .bakehouse-demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-3.* dist .bakehouse-demo .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo test lint format build clean
+.PHONY: help setup demo test test-all lint format build clean

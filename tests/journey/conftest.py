@@ -40,7 +40,7 @@ def api(tmp_path):
 @pytest.fixture
 def running_machine(machine):
     """A machine on which `bakehouse up` runs already: commands join it, and start faster."""
-    machine.start("up")
+    machine.start("up", "--flower-port", "0")
     wait_until((machine.home / ".bakehouse" / "redis.url").exists, "the system is up")
     return machine
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.error
@@ -12,7 +13,7 @@ import urllib.request
 
 import psutil
 import pytest
-from cluster import Cluster, Server, free_port
+from cluster import ROLES, Cluster, Server, free_port
 from journey_machine import wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -119,7 +120,7 @@ def _with_path(home, cluster):
 
 
 @pytest.fixture
-def port(cluster):
+def port():
     return free_port()
 
 
@@ -139,9 +140,9 @@ def states(cluster):
     return jobs[0]["records"] if jobs else {}
 
 
-def metrics(port):
+def metrics(port, *, auth=True):
     found = {}
-    for family in text_string_to_metric_families(fetch(port, "/metrics")[1]):
+    for family in text_string_to_metric_families(fetch(port, "/metrics", auth=auth)[1]):
         for sample in family.samples:
             found[sample.name, *sorted(sample.labels.values())] = sample.value
     return found
@@ -236,3 +237,13 @@ def test_flower_listens_on_loopback_only_unless_it_has_a_password(cluster, port)
     taken = cluster.command("flower", "--port", str(port))
     assert (taken.returncode, len(taken.stderr.splitlines())) == (2, 1)
     assert f"cannot listen on 127.0.0.1:{port}" in taken.stderr
+
+
+def test_up_brings_flower_along_and_takes_everything_with_it_when_it_is_interrupted(machine, port):
+    up = machine.start("up", "--flower-port", str(port))
+    wait_until(lambda: machine.run("health", *ROLES, "flower", "--ready").returncode == 0, "everything works", 40)
+    assert metrics(port, auth=False)["bakehouse_store_up",] == 1
+    up.send_signal(signal.SIGINT)
+    assert up.wait(20) == 0
+    assert machine.run("health").stdout == "bakehouse: nothing runs on .bakehouse/\n"
+    wait_until(lambda: not machine.left_running(), "everything has ended", 15)

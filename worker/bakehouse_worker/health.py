@@ -57,9 +57,7 @@ class Pulse:
     def start(self) -> None:
         """Write the file and keep it fresh until `stop`."""
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for file, beat in _beats(self._file.parent):
-            if beat.role == self._role and beat.host == socket.gethostname() and not _runs(beat.pid):
-                file.unlink(missing_ok=True)
+        sweep(self._file.parent.parent, self._role)
         self._write()
         threading.Thread(target=self._touch, name="pulse", daemon=True).start()
 
@@ -99,6 +97,13 @@ class Pulse:
                     os.utime(self._file)
 
 
+def sweep(data_dir: Path, role: str | None = None) -> None:
+    """Remove what dead processes of this host left: of one role, or of all whose processes were stopped on purpose."""
+    for file, beat in _beats(data_dir / "health"):
+        if role in (None, beat.role) and beat.host == socket.gethostname() and not _runs(beat.pid):
+            file.unlink(missing_ok=True)
+
+
 def examine(data_dir: Path, roles: Sequence[str]) -> list[Verdict]:
     """Judge every process of these roles that was started on this host and not stopped; of any role if none is given."""
     found = [
@@ -108,7 +113,7 @@ def examine(data_dir: Path, roles: Sequence[str]) -> list[Verdict]:
     ]
     missing = [role for role in roles if all(verdict.role != role for verdict in found)]
     if not found and not roles:
-        return [Verdict("bakehouse", False, False, f"nothing runs on {data_dir}/")]
+        return [Verdict("bakehouse", False, False, f"bakehouse: nothing runs on {data_dir}/")]
     return found + [Verdict(role, False, False, f"{role}: none runs on {data_dir}/") for role in missing]
 
 

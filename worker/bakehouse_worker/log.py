@@ -18,6 +18,7 @@ CHATTY = (
     "httpcore2",
     "kombu",
     "alembic",
+    "tornado.access",
 )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -26,24 +28,28 @@ def register(app: typer.Typer) -> None:
 def up(
     data_dir: DataDir = None,
     emulated: Annotated[bool, typer.Option("--emulator", help="Against the emulator: no key, no bill.")] = False,
+    flower_port: Annotated[int, typer.Option(min=0, max=65535, help="Flower's port on loopback; 0: no Flower.")] = 5555,
 ) -> None:
-    """Run everything on this machine until Ctrl-C: embedded Redis, workers, beat."""
+    """Run everything on this machine until Ctrl-C: embedded Redis, workers, beat, Flower."""
     from bakehouse_worker import credentials
     from bakehouse_worker.local import emulated as local_emulator
     from bakehouse_worker.local.home import prepare_home
-    from bakehouse_worker.local.stack import Stack
+    from bakehouse_worker.local.stack import ROLES, Stack
 
     if emulated:
         local_emulator.use(prepare_home(settings(data_dir).data_dir))
     wanted, screen = settings(data_dir), console()
     credentials.find()
-    with Stack(wanted, extra=local_emulator.child if emulated else None) as stack:
+    seen, told = _flower_role(flower_port)
+    with Stack(wanted, extra=local_emulator.child if emulated else None, roles=(*ROLES, *seen)) as stack:
         role = (
             "started" if stack.owner else "joined (another command runs the workers; this one takes over when it ends)"
         )
         screen.print(
             f"bakehouse is up on {stack.home}: {role}; logs are in {stack.home}/logs", highlight=False, soft_wrap=True
         )
+        if stack.owner:
+            screen.print(told, highlight=False, soft_wrap=True, markup=False)
         try:
             while True:
                 stack.tend()
@@ -52,7 +58,24 @@ def up(
             screen.print(
                 "stopping; what is at the API goes on there, and is collected when bakehouse is up again",
                 highlight=False,
+                soft_wrap=True,
             )
+
+
+def _flower_role(port: int) -> tuple[list[tuple[str, list[str]]], str]:
+    """Return Flower's role, or none, and what to tell: a port that is taken, or Flower not installed, must not stop the rest."""
+    if not port:
+        return [], "flower: not wanted"
+    if find_spec("flower") is None:
+        return [], "flower: not installed; pip install 'bakehouse[flower]'"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return [], f"flower: not started, because port {port} is taken; choose another with --flower-port"
+    words = ["flower", "--address", "127.0.0.1", "--port", str(port)]
+    return [("flower", words)], f"flower: http://127.0.0.1:{port}"
 
 
 def worker(

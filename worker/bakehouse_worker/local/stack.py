@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from bakehouse import ConfigurationError
-from bakehouse_worker import log, rescue, schema
+from bakehouse_worker import health, log, rescue, schema
 from bakehouse_worker.local import embedded
 from bakehouse_worker.local.home import WORKERS_LOCK, prepare_home
 from bakehouse_worker.local.locks import FileLock
@@ -28,7 +28,8 @@ from bakehouse_worker.store.database import reach
 JOIN_LIMIT = 30.0
 #: Seconds that children without work in hand have to end by themselves.
 IDLE_GRACE = 0.3
-ROLES = (
+#: (name, command line) of each process of the system.
+ROLES: tuple[tuple[str, Sequence[str]], ...] = (
     ("control", ("worker", "--queues", "control")),
     ("transfer", ("worker", "--queues", "transfer")),
     ("deliver", ("worker", "--queues", "deliver")),
@@ -45,11 +46,13 @@ class Stack:
         *,
         environment: Mapping[str, str] | None = None,
         extra: Callable[[Path], Child] | None = None,
+        roles: Sequence[tuple[str, Sequence[str]]] = ROLES,
     ) -> None:
         self.home = prepare_home(settings.data_dir)
         self._settings = settings
         self._environment = dict(environment or {})
         self._extra = extra
+        self._roles = roles
         self._lock = FileLock(self.home / "stack.lock")
         self.supervisor = Supervisor()
         self._runtime: Runtime | None = None
@@ -97,6 +100,7 @@ class Stack:
                 embedded.forget_accepted(self._runtime.redis, self._runtime.keys)
         if self._lock.held:
             self.supervisor.stop(IDLE_GRACE if idle else GRACE)
+            health.sweep(self.home)
             if not self._settings.redis_url:
                 (self.home / "redis.url").unlink(missing_ok=True)
             self._lock.release()
@@ -111,7 +115,7 @@ class Stack:
         self._take_back()
         holds.try_again(self.runtime.database)
         env = {**os.environ, **self._environment, "BAKEHOUSE_DATA_DIR": str(self.home), "BAKEHOUSE_REDIS_URL": url}
-        for name, command in ROLES:
+        for name, command in self._roles:
             argv = [sys.executable, "-m", "bakehouse_worker", *command]
             self.supervisor.start(Child(name, argv, env, self.home / "logs" / f"{name}.log"))
         return True
