@@ -23,9 +23,11 @@ test: $(READY)  ## All tests: real Redis, real worker processes, the emulator ov
 
 test-all:  ## The same on every Python of 3.11, 3.12 and 3.13 that is installed, each with an environment of its own
 	@for version in 3.11 3.12 3.13; do \
-	  if ! python$$version --version >/dev/null 2>&1; then echo "python$$version is not installed: left out"; continue; fi; \
-	  echo "== python$$version"; \
-	  test -x .venv-$$version/bin/pytest || { python$$version -m venv .venv-$$version && .venv-$$version/bin/python -m pip install --quiet \
+	  python=$$(ls -d $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python 2>/dev/null | tail -1); \
+	  python=$${python:-python$$version}; \
+	  if ! $$python --version >/dev/null 2>&1; then echo "Python $$version is not installed: left out"; continue; fi; \
+	  echo "== Python $$version"; \
+	  test -x .venv-$$version/bin/pytest || { $$python -m venv .venv-$$version && .venv-$$version/bin/python -m pip install --quiet \
 	    --disable-pip-version-check -c constraints.txt -e '.[dev]'; } || exit 1; \
 	  .venv-$$version/bin/python -m pytest -n 2 --dist loadgroup || exit 1; \
 	done

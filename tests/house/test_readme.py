@@ -21,7 +21,8 @@ from bakehouse_worker.settings import PREFIX, Settings
 HOUSE = Path(__file__).parents[2]
 README = (HOUSE / "README.md").read_text(encoding="utf-8")
 PAGES = {
-    name: (HOUSE / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", "examples/README.md")
+    name: (HOUSE / name).read_text(encoding="utf-8")
+    for name in ("README.md", "CONTRIBUTING.md", "examples/README.md", "docs/operations.md")
 }
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 PROJECT = tomllib.loads((HOUSE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
