@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import orjson
 import pytest
 
 from bakehouse import InboxFull
+from bakehouse.contract import Record
 from bakehouse_worker import accept as station
 from bakehouse_worker.accept import accept, waiting
 from bakehouse_worker.store import reading, records
+from bakehouse_worker.store.records import Entry
 
 
 def test_a_record_that_is_enqueued_is_accepted_once_and_leaves_the_inbox(world):
@@ -172,3 +177,23 @@ def test_a_replacement_is_a_new_generation_and_one_in_flight_is_refused(world):
     world.run_to_end()
     assert world.server.ledger(prompt="a third question")
     assert world.endings()["item 0"].state == "succeeded"
+
+
+def test_two_workers_that_read_the_same_records_in_opposite_order_do_not_lock_each_other_out(world):
+    """As after an enqueue that was repeated: the copies stand in different spans."""
+    records.accept(world.runtime.database, [Entry("0-0", Record("job", "first", b"{}", "0" * 32, "claude-haiku-5-5"))])
+    forwards = [Entry(f"1-{n}", Record("job", f"r{n}", b"{}", "0" * 32, "claude-haiku-5-5")) for n in range(1_500)]
+    backwards = [Entry(f"2-{n}", entry.record) for n, entry in enumerate(reversed(forwards))]
+    together = threading.Barrier(2)
+
+    def work(entries):
+        database = world.worker().database
+        together.wait(10)
+        try:
+            return records.accept(database, entries)
+        finally:
+            database.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(work, (forwards, backwards))
+    assert (first.new + second.new, first.same + second.same) == (1_500, 1_500)

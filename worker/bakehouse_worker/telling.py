@@ -11,7 +11,6 @@ from celery import Task
 from celery.exceptions import Retry
 
 from bakehouse_worker.log import logger
-from bakehouse_worker.store.database import away
 
 log = logger("tasks")
 
@@ -53,6 +52,8 @@ class Station(Task):  # type: ignore[type-arg]
 
 def broke(error: BaseException) -> str:
     """Return an error in a few words that hold no content: its type; of a database that is away, what the driver says."""
+    from bakehouse_worker.store.database import away  # late: beat knows the tasks, and needs no store
+
     reason = away(error)
     return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
 

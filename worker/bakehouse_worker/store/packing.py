@@ -121,6 +121,7 @@ def _queued(connection: Connection) -> int:
 def pack(database: Database, members: Sequence[tuple[int, int]], api_version: str, betas: str) -> int | None:
     """Make one batch of pending records, given as (record id, bytes). None if another packer took one of them first."""
     with database.write() as connection:
+        database.exclusive(connection, "pack")  # another packer then finds its records taken, instead of a deadlock
         batch_id = _new_batch(connection, members, api_version, betas, database.now())
         jobs: list[int] = []
         for part in spans(members):

@@ -64,6 +64,7 @@ def accept(database: Database, entries: Sequence[Entry]) -> Acceptance:
     """
     names, now = {entry.record.job for entry in entries}, database.now()
     with database.refusing(), database.write() as connection:
+        database.exclusive(connection, "accept")  # two spans with the same records in another order would deadlock
         jobs = lanes.jobs(database, connection, names, now, hold=True)
         found = lanes.lanes(database, connection, jobs.ids, {lanes.lane_of(entry.record) for entry in entries})
         span = _Span(database, connection, jobs, now)
