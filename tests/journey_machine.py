@@ -37,6 +37,11 @@ def wait_until(condition, what, limit=LIMIT):
     return found
 
 
+def _interruptible():
+    """Hear Ctrl-C even where a shell started the tests in the background and told them not to."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _cwd(process):
     try:
         return process.cwd()
@@ -78,6 +83,7 @@ class Machine:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            preexec_fn=_interruptible,
         )
         self.started.append(process)
         return process

@@ -29,7 +29,7 @@ def watched(tmp_path_factory):
             f"requirepass {SECRET}",
             f"sentinel monitor bakery 127.0.0.1 {servers[0].port} 1",
             f"sentinel auth-pass bakery {PASSWORD}",
-            "sentinel down-after-milliseconds bakery 400",
+            "sentinel down-after-milliseconds bakery 60000",  # a busy machine is no outage
             "sentinel failover-timeout bakery 4000",
         )
         servers.append(Server(home / "sentinel", *watching, sentinel=True))
@@ -60,6 +60,12 @@ def test_what_the_sentinels_refuse_or_do_not_know_is_told_without_a_password(wat
     assert not any(word in str(caught.value) for word in (PASSWORD, SECRET, "wrong"))
 
 
+def patience(watched, milliseconds):
+    """How long the Sentinel waits before it takes a server for dead."""
+    words = ("SENTINEL", "SET", "bakery", "down-after-milliseconds", str(milliseconds))
+    watched.sentinel.client(SECRET).execute_command(*words)
+
+
 @pytest.fixture(scope="module")
 def failover(watched):
     """Ten records and a message before the master is killed, then a new master; the client and the application live on."""
@@ -69,9 +75,12 @@ def failover(watched):
             client.enqueue_record(GOOD, custom_id=f"before {number}")
         application.send_task("bakehouse.tick", queue="control")
         assert watched.master.client(PASSWORD).wait(1, 10_000) == 1  # replicated
+        patience(watched, 400)
         watched.master.kill()
         until(lambda: watched.replica.client(PASSWORD).info()["role"] == "master")
         until(lambda: watched.sentinel.client(SECRET).sentinel_master("bakery")["port"] == watched.replica.port)
+        patience(watched, 60_000)
+        until(lambda: watched.sentinel.client(SECRET).sentinel_master("bakery")["flags"] == "master")
         yield SimpleNamespace(client=client, application=application, now=connect(url(watched)))
 
 
