@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bakehouse_worker.rescue import after_crash, rescue
-from bakehouse_worker.store import doubts, submissions
+from bakehouse_worker.store import submissions
 from bakehouse_worker.submit import submit
 
 
@@ -11,7 +11,7 @@ def begin(world, batch):
     runtime = world.runtime
     page = runtime.gateway.newest()
     sending = submissions.begin(runtime.database, batch, runtime.owner, 60, runtime.gateway.origin, page.workspace)
-    submissions.anchor(runtime.database, sending, page.batches[0].id if page.batches else None)
+    submissions.anchor(runtime.database, sending, page.batches[0] if page.batches else None)
     return sending
 
 
@@ -71,26 +71,6 @@ def test_a_list_that_lags_does_not_make_a_batch_absent_before_the_grace(world):
     assert submit(world.runtime, batch) == "in doubt"
     assert world.run_to_end()["succeeded"] == 3
     assert world.server.totals()["accepted_twice"] == 0
-
-
-def test_a_late_direct_answer_after_an_adoption_changes_nothing(world):
-    world.server.rules({"on": "create", "fault": "lost_after_acceptance", "times": 1})
-    (batch,) = world.packed(3)
-    submit(world.runtime, batch)
-    (doubt,) = doubts.in_doubt(world.runtime.database)
-    rescue(world.runtime)
-    assert world.batches()[0].state == "in_progress"
-    late = submissions.accepted(
-        world.runtime.database,
-        doubt.submission_id,
-        world.batches()[0].remote_id,
-        created_at=0.0,
-        expires_at=None,
-        next_poll_at=0.0,
-        confirmed=True,
-    )
-    assert late is False
-    assert world.run_to_end()["succeeded"] == 3
 
 
 def test_a_list_without_the_anchor_is_no_evidence_while_the_anchor_is_there(world):

@@ -65,6 +65,8 @@ def accept(runtime: Runtime, *, stale_after: float | None = None) -> int:
             records.close(runtime.database, close.job, close.expected)
         _park(runtime, span.unreadable)
         _acknowledge(runtime, span.done)
+        for entry, _ in outcome.rejected:  # the reason may hold content: `show` tells it
+            log.warning("rejected", entry=entry.entry_id)
         log.info(
             "accepted",
             new=outcome.new,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from bakehouse_worker import wire
 from bakehouse_worker.errors import SendingStopped, WorkerStops
+from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.store import batches, submissions
 from bakehouse_worker.store.batches import Member
@@ -22,6 +23,8 @@ PIECE_REQUESTS = 500
 PIECE_BYTES = 2_000_000
 #: Seconds between the decision to send the last bytes and their sending beyond which the sender gives up.
 STALL = 1.0
+
+log = logger("submit")
 
 
 @dataclass
@@ -73,6 +76,7 @@ class Body:
         settings, started = self.runtime.settings, time.monotonic()
         if not submissions.closing(self.runtime.database, self.sending, settings.lease):
             raise SendingStopped("the lease was lost before the last bytes")
+        log.info("closing", batch=self.sending.batch_id, submission=self.sending.submission_id)
         if time.monotonic() - started > STALL:
             raise SendingStopped("the sender stalled before the last bytes")
         self.closing = True

@@ -59,7 +59,8 @@ def collect(runtime: Runtime, batch_id: int, stored: Callable[[Sequence[dict[str
         log.info("handed back", batch=batch_id)
         return "handed back"
     except _NotOurs:
-        doubts.refute(database, batch_id, batch.remote_id)
+        if not doubts.refute(database, batch_id, batch.remote_id):
+            return _again(runtime, batch_id, "the adopted batch is not ours, and is given back soon")
         log.error("adopted batch was not ours", batch=batch_id, remote=batch.remote_id)
         return "refuted"
     except Refused as error:

@@ -1,38 +1,28 @@
-"""Janitor: leases that ran out, and creates whose answer was lost.
-
-A submission in doubt is looked for in the API's own list. Candidates are the batches newer than its anchor, unknown to the store, of
-the same request count. One is adopted; none, after DOUBT_GRACE and on evidence that the list tells the truth, means that it never
-arrived. Anything else stays in doubt and says so.
-"""
+"""Janitor: leases that ran out, and creates whose answer was lost (`doubt.py` decides, this file looks and acts)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import orjson
+
+from bakehouse_worker import doubt, wire
 from bakehouse_worker.accept import accept
+from bakehouse_worker.doubt import BY_HAND, WATCH_FOR, Adopt, Doubt, Listing, Read, Wait
 from bakehouse_worker.errors import GatewayError, Refused
 from bakehouse_worker.log import logger
 from bakehouse_worker.remote import Remote
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.store import doubts, holds, submissions
-from bakehouse_worker.store.doubts import Doubt
 
 #: Seconds between two looks at the list while something is in doubt.
 LOOK_EVERY = 5.0
-#: Seconds by which the API's clock may differ from ours where only time can tell (the anchor was deleted).
-CLOCK_SKEW = 3600.0
+#: Seconds between two looks for submissions that were believed absent.
+WATCH_EVERY = 600.0
+#: Batches read per look and doubt: each costs a call, once.
+READ = 20
 
 log = logger("rescue")
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What the API listed: batches newer than the oldest anchor, and who it listed them for."""
-
-    batches: tuple[Remote, ...]
-    origin: str
-    workspace: str
 
 
 def rescue(runtime: Runtime) -> int:
@@ -40,20 +30,23 @@ def rescue(runtime: Runtime) -> int:
     uploads, closings = doubts.rescue_leases(runtime.database)
     if uploads or closings:
         log.warning("leases expired", uploads=uploads, closings=closings)
-    open_doubts = doubts.in_doubt(runtime.database)
-    if not open_doubts or not holds.claim_turn(runtime.database, "doubts_at", _interval(runtime)):
-        return 0
-    try:
+    database, resolved = runtime.database, 0
+    open_doubts = doubts.in_doubt(database)
+    if open_doubts and holds.claim_turn(database, "doubts_at", _interval(runtime)):
         listing = _list(runtime, open_doubts)
-    except GatewayError as error:
-        log.warning("cannot look into doubts", doubts=len(open_doubts), reason=type(error).__name__)
-        return 0
-    return sum(_resolve(runtime, doubt, listing) for doubt in open_doubts)
+        if listing is not None:
+            resolved = sum(_resolve(runtime, each, listing) for each in open_doubts)
+    abandoned = doubts.abandoned(database, database.now() - WATCH_FOR)
+    if abandoned and holds.claim_turn(database, "watched_at", WATCH_EVERY):
+        _watch(runtime, abandoned)
+    return resolved
 
 
-def look_is_due(runtime: Runtime) -> bool:
-    """Tell whether it is time to look into doubts again."""
-    return holds.turn_is_due(runtime.database, "doubts_at", _interval(runtime))
+def look_is_due(runtime: Runtime, *, doubting: bool) -> bool:
+    """Tell whether it is time to look at the list again: for doubts, or else for submissions believed absent."""
+    if doubting and holds.turn_is_due(runtime.database, "doubts_at", _interval(runtime)):
+        return True
+    return holds.turn_is_due(runtime.database, "watched_at", WATCH_EVERY)
 
 
 def _interval(runtime: Runtime) -> float:
@@ -68,93 +61,132 @@ def after_crash(runtime: Runtime) -> None:
         log.warning("taken back after a crash", uploads=uploads, closings=closings)
 
 
-def candidates(doubt: Doubt, listed: Sequence[Remote], known: set[str]) -> list[Remote]:
-    """Return the batches that may be the one in doubt. Pure.
-
-    `listed` is newest first. Everything listed before the anchor is newer than it; if the anchor is not listed (deleted),
-    creation time is the fallback, with room for clocks that differ.
-    """
-    ids = [remote.id for remote in listed]
-    newer = listed[: ids.index(doubt.anchor)] if doubt.anchor in ids else listed
-    earliest, refuted = doubt.started_at - CLOCK_SKEW, (doubt.refuted or "").split(",")
-    return [
-        remote
-        for remote in newer
-        if remote.requests == doubt.requests
-        and remote.id not in known
-        and remote.id not in refuted
-        and (doubt.anchor in ids or doubt.anchor is None or remote.created_at >= earliest)
-    ]
-
-
-def _list(runtime: Runtime, open_doubts: Sequence[Doubt]) -> Listing:
-    """Read the list from its newest batch back to the oldest anchor in doubt."""
-    anchors = {doubt.anchor for doubt in open_doubts}
-    earliest = min(doubt.started_at for doubt in open_doubts) - CLOCK_SKEW
+def _list(runtime: Runtime, wanted: Sequence[Doubt]) -> Listing | None:
+    """Read the list from its newest batch back to the oldest anchor wanted; None if the API does not tell."""
+    anchors = {each.anchor for each in wanted}
+    oldest = min((each.anchor_at or 0.0) for each in wanted)
     found: list[Remote] = []
-    workspace = ""
-    for page in runtime.gateway.pages():
-        found += page.batches
-        workspace = page.workspace
-        anchors -= {remote.id for remote in page.batches}
-        if not anchors or (page.batches and page.batches[-1].created_at < earliest - CLOCK_SKEW):
-            break
-    return Listing(tuple(found), runtime.gateway.origin, workspace)
+    workspace, whole = "", False
+    try:
+        for page in runtime.gateway.pages():
+            found += page.batches
+            workspace = page.workspace
+            anchors -= {remote.id for remote in page.batches}
+            whole = not anchors or (bool(page.batches) and page.batches[-1].created_at < oldest)
+            if whole:
+                break
+            # the end; but nothing behind a page that promised more means that the list changed while it was read
+            whole = not page.has_more and (bool(page.batches) or not found)
+    except GatewayError as error:
+        log.warning("cannot look into doubts", doubts=len(wanted), reason=type(error).__name__)
+        for each in wanted:
+            doubts.explain(runtime.database, each.submission_id, f"in doubt: the API's list cannot be read ({BY_HAND})")
+        return None
+    return Listing(tuple(found), runtime.gateway.origin, workspace, whole)
 
 
-def _resolve(runtime: Runtime, doubt: Doubt, listing: Listing) -> bool:
-    if (listing.origin, listing.workspace) != (doubt.origin, doubt.workspace):
-        return False
-    known = doubts.known_remote_ids(runtime.database, [remote.id for remote in listing.batches])
-    found = candidates(doubt, listing.batches, known)
-    if len(found) == 1:
-        return _adopt(runtime, doubt, found[0])
-    if found:
-        log.warning("several candidates", submission=doubt.submission_id, candidates=len(found))
-        return False
-    return _believe_absent(runtime, doubt, listing)
+def _resolve(runtime: Runtime, each: Doubt, listing: Listing) -> bool:
+    database = runtime.database
+    known = doubts.known_remote_ids(database, [remote.id for remote in listing.batches])
+    verdict = doubt.decide(each, listing, known, database.now(), runtime.settings.doubt_grace)
+    match verdict:
+        case Adopt(remote):
+            return _adopt(runtime, each, remote, confirmed=False)
+        case Read(remotes):
+            return any(_read(runtime, each, remote) for remote in remotes[:READ])
+        case Wait(reason):
+            doubts.explain(database, each.submission_id, f"in doubt: {reason}")
+            return False
+        case _:
+            return _believe_absent(runtime, each, listing)
 
 
-def _adopt(runtime: Runtime, doubt: Doubt, remote: Remote) -> bool:
-    adopted = submissions.accepted(
-        runtime.database,
-        doubt.submission_id,
-        remote.id,
-        created_at=remote.created_at,
-        expires_at=remote.expires_at,
-        next_poll_at=0.0,
-        confirmed=False,
-    )
+def _adopt(runtime: Runtime, each: Doubt, remote: Remote, *, confirmed: bool) -> bool:
+    adopted = submissions.accepted(runtime.database, each.submission_id, remote, next_poll_at=0.0, confirmed=confirmed)
     if adopted:
-        log.info("adopted", batch=doubt.batch_id, submission=doubt.submission_id, remote=remote.id)
+        log.info("adopted", batch=each.batch_id, submission=each.submission_id, remote=remote.id, confirmed=confirmed)
     return adopted
 
 
-def _believe_absent(runtime: Runtime, doubt: Doubt, listing: Listing) -> bool:
-    """Give a submission up only when it had time to appear, and the list shows what an honest list must show."""
-    if runtime.database.now() - doubt.since < runtime.settings.doubt_grace:
+def _read(runtime: Runtime, each: Doubt, remote: Remote) -> bool:
+    """Read one line of an ended batch: adopted if it carries the submission's nonce, refuted for ever if another."""
+    try:
+        nonce = first_nonce(runtime, remote.id)
+    except GatewayError as error:
+        told = f"in doubt: whose {remote.id} is cannot be read ({type(error).__name__}; {BY_HAND})"
+        doubts.explain(runtime.database, each.submission_id, told)
         return False
-    if reason := _distrust(runtime, doubt, {remote.id for remote in listing.batches}):
-        log.error("stays in doubt", submission=doubt.submission_id, reason=reason)
-        doubts.explain(runtime.database, doubt.submission_id, f"in doubt: {reason}")
+    if nonce == each.nonce:
+        return _adopt(runtime, each, remote, confirmed=True)
+    doubts.refute_candidate(runtime.database, each.submission_id, remote.id)
+    log.info("not ours", submission=each.submission_id, remote=remote.id)
+    return False
+
+
+def first_nonce(runtime: Runtime, remote_id: str) -> str | None:
+    """Return the nonce that a batch's first result line carries; None if it is not of this installation."""
+    with runtime.gateway.results(remote_id) as lines:
+        line = next(lines, b"{}")
+    try:
+        fields = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        raise GatewayError("a line is not whole") from None
+    mine = wire.parse(str(fields.get("custom_id"))) if isinstance(fields, dict) else None
+    return mine.nonce if mine is not None and mine.installation == runtime.installation else None
+
+
+def _believe_absent(runtime: Runtime, each: Doubt, listing: Listing) -> bool:
+    """Give a submission up only when the list shows what an honest list must show."""
+    if reason := _distrust(runtime, each, {remote.id for remote in listing.batches}):
+        log.error("stays in doubt", submission=each.submission_id, reason=reason)
+        doubts.explain(runtime.database, each.submission_id, f"in doubt: {reason} ({BY_HAND})")
         return False
-    abandoned = doubts.abandon(runtime.database, doubt.submission_id, "not listed by the API within DOUBT_GRACE")
+    abandoned = doubts.abandon(runtime.database, each.submission_id, "not listed by the API within DOUBT_GRACE")
     if abandoned:
-        log.warning("believed absent, goes again", batch=doubt.batch_id, submission=doubt.submission_id)
+        log.warning("believed absent, goes again", batch=each.batch_id, submission=each.submission_id)
     return abandoned
 
 
-def _distrust(runtime: Runtime, doubt: Doubt, listed: set[str]) -> str | None:
+def _distrust(runtime: Runtime, each: Doubt, listed: set[str]) -> str | None:
     """Say why a list is no evidence of absence: it lacks a batch that is known to be there. None if it may be believed."""
-    later = doubts.accepted_after(runtime.database, doubt.submission_id, doubt.workspace)
+    later = doubts.accepted_after(runtime.database, each.submission_id, each.workspace)
     if later and not later & listed:
         return "the API's list does not show batches of ours that are known to be there"
-    if doubt.anchor is None or doubt.anchor in listed:
+    if each.anchor is None or each.anchor in listed:
         return None
     try:
-        runtime.gateway.retrieve(doubt.anchor)
+        runtime.gateway.retrieve(each.anchor)
     except Refused as error:
         return None if error.status == 404 else f"the API's list cannot be checked ({error.error_type})"
     except GatewayError:
         return "the API's list cannot be checked now"
-    return f"the API's list does not show {doubt.anchor}, which is there"
+    return f"the API's list does not show {each.anchor}, which is there"
+
+
+def _watch(runtime: Runtime, abandoned: Sequence[Doubt]) -> None:
+    """Look whether a submission that was believed absent has turned up after all: it was paid for, and its batch was sent again."""
+    listing = _list(runtime, abandoned)
+    if listing is None:
+        return
+    known = doubts.known_remote_ids(runtime.database, [remote.id for remote in listing.batches])
+    for each in abandoned:
+        if (listing.origin, listing.workspace) != (each.origin, each.workspace):
+            continue
+        for remote in candidates_that_ended(each, listing, known)[:READ]:
+            _compare(runtime, each, remote)
+
+
+def candidates_that_ended(each: Doubt, listing: Listing, known: set[str]) -> list[Remote]:
+    """Return the batches that may be a submission believed absent, and can be read."""
+    return [remote for remote in doubt.candidates(each, listing.batches, known) if remote.status == "ended"]
+
+
+def _compare(runtime: Runtime, each: Doubt, remote: Remote) -> None:
+    try:
+        nonce = first_nonce(runtime, remote.id)
+    except GatewayError:
+        return
+    if nonce != each.nonce:
+        doubts.refute_candidate(runtime.database, each.submission_id, remote.id)
+    elif doubts.turned_up(runtime.database, each.submission_id, remote.id):
+        log.error("turned up late", batch=each.batch_id, submission=each.submission_id, remote=remote.id)

@@ -37,8 +37,10 @@ BATCH_TRANSITIONS: frozenset[tuple[BatchState, BatchState]] = frozenset(
     {
         (BatchState.PACKED, BatchState.UPLOADING),
         (BatchState.PACKED, BatchState.DISSOLVED),
+        (BatchState.PACKED, BatchState.IN_PROGRESS),
         (BatchState.UPLOADING, BatchState.PACKED),
         (BatchState.UPLOADING, BatchState.CLOSING),
+        (BatchState.UPLOADING, BatchState.IN_PROGRESS),
         (BatchState.CLOSING, BatchState.PACKED),
         (BatchState.CLOSING, BatchState.IN_PROGRESS),
         (BatchState.CLOSING, BatchState.IN_DOUBT),
@@ -48,8 +50,10 @@ BATCH_TRANSITIONS: frozenset[tuple[BatchState, BatchState]] = frozenset(
         (BatchState.IN_PROGRESS, BatchState.ENDED),
         (BatchState.IN_PROGRESS, BatchState.IN_DOUBT),
         (BatchState.CANCELING, BatchState.ENDED),
+        (BatchState.CANCELING, BatchState.IN_DOUBT),
         (BatchState.ENDED, BatchState.COLLECTED),
         (BatchState.ENDED, BatchState.IN_DOUBT),
+        (BatchState.ENDED, BatchState.IN_PROGRESS),
     }
 )
 
@@ -66,6 +70,7 @@ class SubmissionState(StrEnum):
     ACCEPTED = "accepted"  #: its remote id is known
     REFUSED = "refused"  #: a definite answer said no, or its last bytes were never sent
     ABANDONED = "abandoned"  #: believed absent, on evidence
+    LATE = "late"  #: believed absent, and there after all: paid for twice
 
 
 #: Submissions that may be alive at the API without a known id: no two of one request count at a time.

@@ -15,7 +15,7 @@ from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.states import BatchState, RecordState
 from bakehouse_worker.store import holds, reading
 from bakehouse_worker.store.holds import Wait
-from bakehouse_worker.store.reading import BatchView, JobView, SpendView
+from bakehouse_worker.store.reading import BatchView, JobView, LateView, SpendView
 
 #: Seconds without a tick after which beat is told to be missing, as a multiple of TICK, and at least so many.
 TICKS_MISSING, TICK_LIMIT = 10.0, 30.0
@@ -41,6 +41,7 @@ class Snapshot:
     last_tick: float | None
     wait: Wait | None
     batches: list[BatchView]
+    late: list[LateView]
     deliveries: dict[str, int]
     jobs: list[JobStatus]
     late_tick: bool
@@ -61,6 +62,7 @@ def take(runtime: Runtime) -> Snapshot:
         wait=holds.standing(database),
         deliveries=reading.deliveries(database),
         batches=reading.live_batches(database),
+        late=reading.late(database),
         jobs=[_job(runtime, view) for view in reading.jobs(database)],
         late_tick=last_tick is not None and now - last_tick > limit,
     )
@@ -94,6 +96,10 @@ def told(snapshot: Snapshot) -> list[str]:
     lines.append(f"submit   {_submitting(snapshot)}")
     lines.append(f"batches  {_batches(snapshot)}")
     lines += [f"  batch {batch.id} ({batch.requests:,}): {batch.alarm}" for batch in snapshot.batches if batch.alarm]
+    lines += [
+        f"  batch {each.batch_id} ({each.requests:,}): sent twice, and billed twice: its first sending turned up as {each.remote_id}"
+        for each in snapshot.late
+    ]
     if snapshot.deliveries.get("waiting") or snapshot.deliveries.get("failed"):
         told = ", ".join(
             f"{snapshot.deliveries[state]:,} {state}"

@@ -6,24 +6,30 @@ no server can have the batch, so a lost worker costs nothing; after it, only a d
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from bakehouse import ConfigurationError
 from bakehouse_worker import refusal, retry
 from bakehouse_worker.body import Body
-from bakehouse_worker.errors import Refused, SendingStopped, Unanswered, WorkerStops
+from bakehouse_worker.errors import GatewayError, Refused, SendingStopped, Unanswered, WorkerStops
 from bakehouse_worker.log import logger
 from bakehouse_worker.preflight import Identity, mismatch
+from bakehouse_worker.remote import Remote
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.states import BatchState
-from bakehouse_worker.store import batches, doubts, holds, packing, results, submissions
+from bakehouse_worker.store import answers, batches, doubts, holds, packing, results, submissions
+from bakehouse_worker.store.answers import Settled
 from bakehouse_worker.store.batches import Member
+from bakehouse_worker.store.database import away
 from bakehouse_worker.store.submissions import Sending
 from bakehouse_worker.waiting import Waiting
 
 #: Seconds; uploads that fail are tried again after backoff between these.
 UPLOAD_BACKOFF, UPLOAD_BACKOFF_CAP = 1.0, 60.0
 
+#: Seconds between two tries to note an answer while the database is away.
+INSIST = 0.5
 #: Outcomes after which the same members go again, as the tables say and when they say.
 AGAIN = frozenset({"held", "unreachable", "refused", "upload failed", "in doubt"})
 
@@ -54,7 +60,7 @@ def _begin(runtime: Runtime, batch_id: int) -> Sending | str:
     sending = submissions.begin(database, batch_id, runtime.owner, runtime.settings.lease, origin, newest.workspace)
     if sending is None:
         return "not due"
-    submissions.anchor(database, sending, newest.batches[0].id if newest.batches else None)
+    submissions.anchor(database, sending, newest.batches[0] if newest.batches else None)
     return sending
 
 
@@ -62,6 +68,8 @@ def _send(runtime: Runtime, sending: Sending) -> str:
     """Stream the body and note what came of it."""
     database = runtime.database
     body = Body(runtime, sending, batches.members(database, sending.batch_id))
+    told = {"batch": sending.batch_id, "submission": sending.submission_id}
+    log.info("uploading", **told, requests=sending.requests, bytes=body.length)
     try:
         with Waiting(runtime, sending):
             remote = runtime.gateway.create(iter(body), body.length, sending.betas, sending.api_version)
@@ -79,18 +87,39 @@ def _send(runtime: Runtime, sending: Sending) -> str:
         doubts.doubt(database, sending.submission_id, str(error))
         log.warning("in doubt", batch=sending.batch_id, submission=sending.submission_id, reason=str(error))
         return "in doubt"
-    submissions.accepted(
-        database,
-        sending.submission_id,
-        remote.id,
-        created_at=remote.created_at,
-        expires_at=remote.expires_at,
-        next_poll_at=database.now() + runtime.settings.poll_interval,
-        confirmed=True,
-    )
     holds.end_probe(database)
-    log.info("submitted", batch=sending.batch_id, remote=remote.id, requests=sending.requests, bytes=body.length)
-    return "submitted"
+    return _answered(runtime, sending, remote, body.length)
+
+
+def _answered(runtime: Runtime, sending: Sending, remote: Remote, length: int) -> str:
+    """Note the API's answer, patiently: it is in this process's hands alone."""
+    deadline = time.monotonic() + runtime.settings.lease
+    while True:
+        try:
+            next_poll_at = runtime.database.now() + runtime.settings.poll_interval
+            settled = answers.answered(runtime.database, sending.submission_id, remote, next_poll_at)
+        except Exception as error:
+            if away(error) is None or time.monotonic() > deadline:
+                raise  # the lease runs out, and the list shows the batch
+        else:
+            if settled is not Settled.NOT_YET or time.monotonic() > deadline:
+                break
+        time.sleep(INSIST)
+    told = {"batch": sending.batch_id, "submission": sending.submission_id, "remote": remote.id}
+    if settled is Settled.LATE:
+        log.error("answered too late: sent twice", **told)
+        _cancel(runtime, remote)
+    else:
+        log.info(settled, **told, requests=sending.requests, bytes=length)
+    return settled
+
+
+def _cancel(runtime: Runtime, remote: Remote) -> None:
+    """Stop what is there twice and is known to be ours; what has run already is billed."""
+    try:
+        runtime.gateway.cancel(remote.id)
+    except GatewayError as error:
+        log.error("not canceled", remote=remote.id, reason=type(error).__name__)
 
 
 def _may_submit(runtime: Runtime) -> bool:

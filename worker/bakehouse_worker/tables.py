@@ -151,6 +151,7 @@ class Submission(SQLModel, table=True):
     origin: str
     workspace: str
     anchor: str | None = None
+    anchor_at: float | None = None  #: the anchor's creation, by the API's clock
     started_at: float
     closing_at: float | None = None
     resolved_at: float | None = None
@@ -165,6 +166,7 @@ class Submission(SQLModel, table=True):
     __table_args__ = (
         # No two of ours look alike: the request count tells submissions in doubt apart.
         _partial(_LIVE, "submission_distinct", "workspace", "requests", unique=True),
+        _partial("state = 'abandoned'", "submission_watched", "resolved_at"),
         {"sqlite_autoincrement": True},
     )
 

@@ -34,7 +34,7 @@ def _due(runtime: Runtime) -> Iterator[Doorbell]:
     found = due_work.due(runtime.database, LIMIT)
     if runtime.redis.exists(runtime.keys.inbox) and runtime.redis.xlen(runtime.keys.inbox):
         yield "accept", ()
-    if found.leases or (found.doubts and look_is_due(runtime)):
+    if found.leases or ((found.doubts or found.watched) and look_is_due(runtime, doubting=found.doubts)):
         yield "rescue", ()
     if found.poll:
         yield "poll", ()

@@ -7,31 +7,17 @@ absent on evidence. `refute` leads back into it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, null, select, update
+from sqlalchemy import ColumnElement, Connection, func, null, select, update
+from sqlalchemy.exc import IntegrityError
 
+from bakehouse_worker.doubt import Doubt
 from bakehouse_worker.states import BatchState, SubmissionState
 from bakehouse_worker.store.database import Database
 from bakehouse_worker.store.submissions import repack
 from bakehouse_worker.tables import Batch, Submission, table
 
 _batch, _submission = table(Batch), table(Submission)
-
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """A submission whose answer is not known. `since` is when its last bytes may have gone out."""
-
-    submission_id: int
-    batch_id: int
-    requests: int
-    origin: str
-    workspace: str
-    anchor: str | None
-    started_at: float
-    since: float
-    refuted: str | None
 
 
 def doubt(database: Database, submission_id: int, note: str) -> bool:
@@ -68,7 +54,8 @@ def rescue_leases(database: Database, *, all_of_them: bool = False) -> tuple[int
                 "resolved_at": now,
                 "note": "the sender was lost before the last bytes",
             }
-            connection.execute(update(_submission).where(_submission.c.id == submission_id).values(values))
+            lost = (_submission.c.id == submission_id) & (_submission.c.state == SubmissionState.UPLOADING)
+            connection.execute(update(_submission).where(lost).values(values))
             held = (_batch.c.id == batch_id) & (_batch.c.state == BatchState.UPLOADING) & expired
             repack(connection, held, now, None)
         closings = connection.execute(
@@ -86,21 +73,30 @@ def rescue_leases(database: Database, *, all_of_them: bool = False) -> tuple[int
 
 def in_doubt(database: Database) -> list[Doubt]:
     """Return the submissions in doubt, oldest first."""
-    query = select(_submission).where(_submission.c.state == SubmissionState.IN_DOUBT).order_by(_submission.c.id)
+    return _doubts(database, _submission.c.state == SubmissionState.IN_DOUBT)
+
+
+def abandoned(database: Database, since: float) -> list[Doubt]:
+    """Return the submissions that were believed absent since a time, oldest first."""
+    return _doubts(database, (_submission.c.state == SubmissionState.ABANDONED) & (_submission.c.resolved_at >= since))
+
+
+def _doubts(database: Database, which: ColumnElement[bool]) -> list[Doubt]:
     with database.read() as connection:
         return [
             Doubt(
-                row.id,
-                row.batch_id,
-                row.requests,
-                row.origin,
-                row.workspace,
-                row.anchor,
-                row.started_at,
-                row.closing_at or row.started_at,
-                row.refuted,
+                submission_id=row.id,
+                batch_id=row.batch_id,
+                nonce=row.nonce,
+                requests=row.requests,
+                origin=row.origin,
+                workspace=row.workspace,
+                anchor=row.anchor,
+                anchor_at=row.anchor_at,
+                since=row.closing_at or row.started_at,
+                refuted=frozenset((row.refuted or "").split(",")),
             )
-            for row in connection.execute(query)
+            for row in connection.execute(select(_submission).where(which).order_by(_submission.c.id))
         ]
 
 
@@ -142,23 +138,61 @@ def abandon(database: Database, submission_id: int, note: str) -> bool:
 
 
 def refute(database: Database, batch_id: int, remote_id: str) -> bool:
-    """Give back a remote id that proved to be somebody else's: the submission is in doubt again and remembers it."""
+    """Give back a remote id that proved to be somebody else's: the submission is in doubt again and remembers it.
+
+    False if it was confirmed meanwhile, or if a sending of the same request count is on its way now: then later.
+    """
+    try:
+        with database.write() as connection:
+            adopted = (_submission.c.batch_id == batch_id) & (_submission.c.remote_id == remote_id)
+            return give_back(connection, adopted & ~_submission.c.confirmed, remote_id)
+    except IntegrityError:
+        return False
+
+
+def give_back(connection: Connection, which: ColumnElement[bool], remote_id: str) -> bool:
+    """Take an adopted remote id from a submission inside a transaction: it and its batch are in doubt again."""
+    values = {
+        "state": SubmissionState.IN_DOUBT,
+        "remote_id": null(),
+        "refuted": _with(remote_id),
+        "resolved_at": null(),
+    }
+    given = connection.execute(update(_submission).where(which).values(values).returning(_submission.c.id)).scalar()
+    if given is None:
+        return False
+    states = (BatchState.ENDED, BatchState.IN_PROGRESS, BatchState.CANCELING)
+    back = {
+        "state": BatchState.IN_DOUBT,
+        "lease_owner": null(),
+        "lease_until": 0.0,
+        "alarm": "in doubt: an adopted batch was not ours",
+    }
+    connection.execute(update(_batch).where(_batch.c.submission_id == given, _batch.c.state.in_(states)).values(back))
+    return True
+
+
+def refute_candidate(database: Database, submission_id: int, remote_id: str) -> bool:
+    """Remember that a batch was read and is not this submission."""
     with database.write() as connection:
-        mine = (_submission.c.batch_id == batch_id) & (_submission.c.remote_id == remote_id) & ~_submission.c.confirmed
-        values = {
-            "state": SubmissionState.IN_DOUBT,
-            "remote_id": null(),
-            "refuted": func.coalesce(_submission.c.refuted + ",", "") + remote_id,
-            "resolved_at": null(),
-        }
-        if not connection.execute(update(_submission).where(mine).values(values)).rowcount:
-            return False
-        states = (BatchState.ENDED, BatchState.IN_PROGRESS)
-        back = {
-            "state": BatchState.IN_DOUBT,
-            "lease_owner": null(),
-            "lease_until": 0.0,
-            "alarm": "in doubt: an adopted batch was not ours",
-        }
-        connection.execute(update(_batch).where(_batch.c.id == batch_id, _batch.c.state.in_(states)).values(back))
-        return True
+        states = (SubmissionState.IN_DOUBT, SubmissionState.ABANDONED)
+        mine = (_submission.c.id == submission_id) & _submission.c.state.in_(states)
+        return connection.execute(update(_submission).where(mine).values(refuted=_with(remote_id))).rowcount == 1
+
+
+def turned_up(database: Database, submission_id: int, remote_id: str) -> bool:
+    """Note that a submission believed absent is at the API after all: its requests were paid for twice."""
+    with database.write() as connection:
+        return note_late(connection, submission_id, remote_id)
+
+
+def note_late(connection: Connection, submission_id: int, remote_id: str) -> bool:
+    """Do what `turned_up` does, inside a transaction."""
+    mine = (_submission.c.id == submission_id) & (_submission.c.state == SubmissionState.ABANDONED)
+    values = {"state": SubmissionState.LATE, "remote_id": remote_id, "confirmed": True}
+    return connection.execute(update(_submission).where(mine).values(values)).rowcount == 1
+
+
+def _with(remote_id: str) -> ColumnElement[str]:
+    """Return the refuted ids with one more."""
+    return func.coalesce(_submission.c.refuted + ",", "") + remote_id

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
+from bakehouse_worker.doubt import WATCH_FOR
 from bakehouse_worker.states import OPEN_STATES, BatchState, RecordState, SubmissionState
 from bakehouse_worker.store import retention
 from bakehouse_worker.store.counters import per_job
@@ -30,6 +31,7 @@ class Due:
     deliver: int
     leases: bool
     doubts: bool
+    watched: bool
     prune: bool
 
     @property
@@ -56,6 +58,10 @@ def due(database: Database, limit: int) -> Due:
             deliver=_deliveries(connection, now),
             leases=bool(_ids(connection, _batch.c.state.in_(LEASED) & (_batch.c.lease_until <= now), 1)),
             doubts=_doubts(connection),
+            watched=_has_submission(
+                connection,
+                (_submission.c.state == SubmissionState.ABANDONED) & (_submission.c.resolved_at >= now - WATCH_FOR),
+            ),
             prune=_needs_pruning(connection, now),
         )
 
@@ -82,8 +88,11 @@ def _deliveries(connection: Connection, now: float) -> int:
 def _doubts(connection: Connection) -> bool:
     if _ids(connection, _batch.c.state == BatchState.IN_DOUBT, 1):
         return True
-    doubts = select(_submission.c.id).where(_submission.c.state == SubmissionState.IN_DOUBT).limit(1)
-    return connection.execute(doubts).first() is not None
+    return _has_submission(connection, _submission.c.state == SubmissionState.IN_DOUBT)
+
+
+def _has_submission(connection: Connection, which: ColumnElement[bool]) -> bool:
+    return connection.execute(select(_submission.c.id).where(which).limit(1)).first() is not None
 
 
 def _needs_pruning(connection: Connection, now: float) -> bool:

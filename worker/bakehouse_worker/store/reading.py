@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, cast, func, select
 
-from bakehouse_worker.states import RecordState
+from bakehouse_worker.states import RecordState, SubmissionState
 from bakehouse_worker.store import tombstones
 from bakehouse_worker.store.counters import REJECTED, per_job
 from bakehouse_worker.store.database import Database
@@ -51,6 +51,16 @@ class BatchView:
     remote_id: str | None
     not_before: float
     alarm: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LateView:
+    """A submission that was believed absent and is at the API after all: its requests are paid for twice."""
+
+    batch_id: int
+    requests: int
+    remote_id: str
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +124,14 @@ def live_batches(database: Database) -> list[BatchView]:
     )
     with database.read() as connection:
         return [BatchView(*row) for row in connection.execute(query)]
+
+
+def late(database: Database) -> list[LateView]:
+    """Return the submissions that turned up after their batch was sent again, latest first."""
+    columns = (_submission.c.batch_id, _submission.c.requests, _submission.c.remote_id, _submission.c.started_at)
+    query = select(*columns).where(_submission.c.state == SubmissionState.LATE).order_by(_submission.c.id.desc())
+    with database.read() as connection:
+        return [LateView(*row) for row in connection.execute(query.limit(100))]
 
 
 def next_due(database: Database, job_id: int) -> tuple[int, float] | None:

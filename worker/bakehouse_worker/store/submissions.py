@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from bakehouse_worker import wire
+from bakehouse_worker.remote import Remote
 from bakehouse_worker.states import LIVE_SUBMISSIONS, BatchState, RecordState, SubmissionState
 from bakehouse_worker.store.counters import Deltas
 from bakehouse_worker.store.database import Database
@@ -117,11 +118,12 @@ def _leave_behind(database: Database, connection: Connection, batch_id: int, cou
     deltas.write(database, connection)
 
 
-def anchor(database: Database, sending: Sending, newest: str | None) -> None:
+def anchor(database: Database, sending: Sending, newest: Remote | None) -> None:
     """Note the newest batch that the API lists before the upload: candidates for a doubt are the ones after it."""
     with database.write() as connection:
         mine = (_submission.c.id == sending.submission_id) & (_submission.c.state == SubmissionState.UPLOADING)
-        connection.execute(update(_submission).where(mine).values(anchor=newest))
+        values = {"anchor": newest and newest.id, "anchor_at": newest and newest.created_at}
+        connection.execute(update(_submission).where(mine).values(values))
 
 
 def closing(database: Database, sending: Sending, seconds: float) -> bool:
@@ -152,44 +154,57 @@ def keep_closing(database: Database, sending: Sending, seconds: float) -> bool:
         return connection.execute(renewed).rowcount == 1
 
 
-def accepted(
-    database: Database,
-    submission_id: int,
-    remote_id: str,
-    *,
-    created_at: float,
-    expires_at: float | None,
-    next_poll_at: float,
-    confirmed: bool,
+def accepted(database: Database, submission_id: int, remote: Remote, *, next_poll_at: float, confirmed: bool) -> bool:
+    """Note a remote id: from the answer itself (`confirmed`), or adopted from the list.
+
+    False if it is too late for that, or if another submission has this id.
+    """
+    try:
+        with database.write() as connection:
+            waiting = _submission.c.state.in_((SubmissionState.CLOSING, SubmissionState.IN_DOUBT))
+            mine = (_submission.c.id == submission_id) & waiting
+            if not accept(connection, mine, remote, database.now(), confirmed=confirmed):
+                return False
+            held = (_batch.c.submission_id == submission_id) & _batch.c.state.in_(
+                (BatchState.CLOSING, BatchState.IN_DOUBT)
+            )
+            won = in_progress(connection, held, remote, database.now(), next_poll_at)
+            if not won:
+                connection.rollback()
+            return won
+    except IntegrityError:
+        return False
+
+
+def accept(
+    connection: Connection, which: ColumnElement[bool], remote: Remote, now: float, *, confirmed: bool = True
 ) -> bool:
-    """Note a remote id: from the answer itself (`confirmed`), or adopted from the list. False if it is too late for that."""
-    now = database.now()
-    with database.write() as connection:
-        waiting = (SubmissionState.CLOSING, SubmissionState.IN_DOUBT)
-        won = connection.execute(
-            update(_submission)
-            .where(_submission.c.id == submission_id, _submission.c.state.in_(waiting))
-            .values(state=SubmissionState.ACCEPTED, remote_id=remote_id, confirmed=confirmed, resolved_at=now)
-            .returning(_submission.c.batch_id)
-        ).one_or_none()
-        if won is None:
-            return False
-        values = {
-            "state": BatchState.IN_PROGRESS,
-            "submitted_at": now,
-            "remote_created_at": created_at,
-            "expires_at": expires_at,
-            "next_poll_at": next_poll_at,
-            "lease_owner": null(),
-            "lease_until": 0.0,
-            "tries": 0,
-            "alarm": null(),
-        }
-        held = (_batch.c.id == won.batch_id) & _batch.c.state.in_((BatchState.CLOSING, BatchState.IN_DOUBT))
-        changed = connection.execute(update(_batch).where(held, _batch.c.submission_id == submission_id).values(values))
-        if not changed.rowcount:
-            connection.rollback()
-        return bool(changed.rowcount)
+    """Give a submission its remote id, inside a transaction."""
+    values = {
+        "state": SubmissionState.ACCEPTED,
+        "remote_id": remote.id,
+        "confirmed": confirmed,
+        "resolved_at": now,
+    }
+    return connection.execute(update(_submission).where(which).values(values)).rowcount == 1
+
+
+def in_progress(
+    connection: Connection, which: ColumnElement[bool], remote: Remote, now: float, next_poll_at: float
+) -> bool:
+    """Note, inside a transaction, that the API has a batch."""
+    values = {
+        "state": BatchState.IN_PROGRESS,
+        "submitted_at": now,
+        "remote_created_at": remote.created_at,
+        "expires_at": remote.expires_at,
+        "next_poll_at": next_poll_at,
+        "lease_owner": null(),
+        "lease_until": 0.0,
+        "tries": 0,
+        "alarm": null(),
+    }
+    return connection.execute(update(_batch).where(which).values(values)).rowcount == 1
 
 
 def back_to_packed(database: Database, sending: Sending, note: str, not_before: float, alarm: str | None) -> bool:

@@ -205,6 +205,7 @@ def upgrade() -> None:
         sa.Column("origin", sa.String(), nullable=False),
         sa.Column("workspace", sa.String(), nullable=False),
         sa.Column("anchor", sa.String(), nullable=True),
+        sa.Column("anchor_at", sa.Float(), nullable=True),
         sa.Column("started_at", sa.Float(), nullable=False),
         sa.Column("closing_at", sa.Float(), nullable=True),
         sa.Column("resolved_at", sa.Float(), nullable=True),
@@ -233,6 +234,7 @@ def upgrade() -> None:
         "state IN ('uploading', 'closing', 'in_doubt')",
         unique=True,
     )
+    _partial("submission_watched", "submission", ["resolved_at"], "state = 'abandoned'")
     op.create_table(
         "tombstone",
         sa.Column("custom_hash", sa.LargeBinary(), nullable=False),

@@ -1,4 +1,4 @@
-"""`rescue.candidates()`: which listed batches may be the one whose answer was lost."""
+"""`doubt.decide()`: which listed batches may be the one whose answer was lost, and what follows."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bakehouse_worker.doubt import Absent, Adopt, Doubt, Listing, Read, Wait, candidates, decide
 from bakehouse_worker.remote import Remote
-from bakehouse_worker.rescue import CLOCK_SKEW, candidates
-from bakehouse_worker.store.doubts import Doubt
 
-STARTED = 1_000_000.0
+#: The API's clock and ours have nothing to do with each other.
+ANCHORED, SINCE, HOUR = 1_000_000.0, 5_000_000.0, 3_600.0
+API, WORKSPACE = "https://api.anthropic.com", "ws"
 
 
-def remote(name, *, requests=100, created_at=STARTED + 5.0):
-    return Remote(name, "in_progress", requests, created_at, None, None, archived=False)
+def remote(name, *, requests=100, created_at=ANCHORED + 5.0, status="in_progress"):
+    return Remote(name, status, requests, created_at, None, None, archived=False)
 
 
 def doubt(*, anchor="anchor", refuted=None, requests=100):
-    return Doubt(7, 3, requests, "https://api.anthropic.com", "ws", anchor, STARTED, STARTED + 4.0, refuted)
+    anchor_at = None if anchor is None else ANCHORED
+    refuted = frozenset([refuted] if refuted else [])
+    return Doubt(7, 3, "nonce", requests, API, WORKSPACE, anchor, anchor_at, SINCE, refuted)
+
+
+def listing(*batches, workspace=WORKSPACE, whole=True):
+    return Listing(tuple(batches), API, workspace, whole)
 
 
 def names(found):
@@ -33,7 +40,7 @@ listings = ids.flatmap(
                 remote,
                 st.just(name),
                 requests=st.sampled_from([99, 100]),
-                created_at=st.floats(STARTED - 3 * CLOCK_SKEW, STARTED + 3 * CLOCK_SKEW),
+                created_at=st.floats(ANCHORED - 3 * HOUR, ANCHORED + 3 * HOUR),
             )
             for name in found
         ]
@@ -49,11 +56,11 @@ def test_a_candidate_has_the_same_count_is_unknown_and_unrefuted_and_newer_than_
     for one in found:
         assert one.requests == in_doubt.requests
         assert one.id not in known
-        assert one.id != in_doubt.refuted
+        assert one.id not in in_doubt.refuted
         if in_doubt.anchor in position:
             assert position[one.id] < position[in_doubt.anchor]
         elif in_doubt.anchor is not None:
-            assert one.created_at >= STARTED - CLOCK_SKEW
+            assert one.created_at >= ANCHORED
 
 
 @given(doubts, listings, st.sets(st.sampled_from("abcdef")))
@@ -76,7 +83,7 @@ def test_with_its_anchor_listed_only_what_stands_before_it_may_be_it():
 
 
 def test_time_does_not_matter_while_the_anchor_is_listed():
-    listed = [remote("ours", created_at=STARTED - 100 * CLOCK_SKEW), remote("anchor")]
+    listed = [remote("ours", created_at=ANCHORED - 100 * HOUR), remote("anchor")]
     assert names(candidates(doubt(), listed, set())) == ["ours"]
 
 
@@ -84,13 +91,13 @@ def test_with_its_anchor_as_the_newest_there_is_no_candidate():
     assert candidates(doubt(), [remote("anchor"), remote("old")], set()) == []
 
 
-def test_with_its_anchor_deleted_the_time_of_creation_tells_with_room_for_clocks_that_differ():
+def test_with_its_anchor_deleted_the_apis_own_clock_tells_what_is_newer():
     listed = [
-        remote("later", created_at=STARTED + 1),
-        remote("slow-clock", created_at=STARTED - CLOCK_SKEW),
-        remote("before", created_at=STARTED - CLOCK_SKEW - 1),
+        remote("later", created_at=ANCHORED + 1),
+        remote("same", created_at=ANCHORED),
+        remote("old", created_at=ANCHORED - 1),
     ]
-    assert names(candidates(doubt(anchor="deleted"), listed, set())) == ["later", "slow-clock"]
+    assert names(candidates(doubt(anchor="deleted"), listed, set())) == ["later", "same"]
 
 
 def test_without_an_anchor_the_list_was_empty_so_everything_in_it_is_newer():
@@ -120,3 +127,43 @@ def test_several_that_look_alike_are_all_candidates():
 
 def test_an_empty_list_has_no_candidates():
     assert candidates(doubt(anchor=None), [], set()) == []
+
+
+def verdict(found, *, known=(), waited=0.0, **more):
+    return decide(doubt(**more), found, set(known), SINCE + waited, 600.0)
+
+
+def test_a_single_candidate_that_runs_is_adopted_at_once():
+    ours = remote("ours")
+    assert verdict(listing(ours, remote("anchor"))) == Adopt(ours)
+
+
+def test_a_candidate_that_has_ended_is_read_before_it_is_adopted():
+    ours, other = remote("ours", status="ended"), remote("other")
+    assert verdict(listing(other, ours, remote("anchor"))) == Read((ours,))
+
+
+def test_several_that_run_are_waited_for_however_long_it_takes():
+    found = verdict(listing(remote("b"), remote("a"), remote("anchor")), waited=86_400.0)
+    assert isinstance(found, Wait) and "2 batches" in found.reason
+
+
+@pytest.mark.parametrize(("waited", "expected"), [(0.0, Wait), (599.0, Wait), (600.0, Absent)])
+def test_none_is_believed_absent_only_after_the_grace(waited, expected):
+    assert isinstance(verdict(listing(remote("anchor")), waited=waited), expected)
+
+
+def test_a_list_that_broke_off_is_no_evidence():
+    found = verdict(listing(remote("other", requests=7), whole=False), waited=86_400.0)
+    assert isinstance(found, Wait) and "broke off" in found.reason
+
+
+def test_a_list_of_another_workspace_says_nothing():
+    found = verdict(listing(workspace="another"), waited=86_400.0)
+    assert isinstance(found, Wait) and "workspace" in found.reason
+
+
+@given(doubts, listings, st.sets(st.sampled_from("abcdef")), st.floats(0, 1e6))
+def test_while_any_batch_may_be_it_nothing_is_believed_absent(in_doubt, listed, known, waited):
+    found = decide(in_doubt, listing(*listed), known, SINCE + waited, 600.0)
+    assert not (isinstance(found, Absent) and candidates(in_doubt, listed, known))
