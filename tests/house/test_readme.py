@@ -115,7 +115,13 @@ def _unknown_option(command: str, words: list[str]) -> str | None:
     if command == "emulator":
         known = {option for action in emulator_parser()._actions for option in action.option_strings}
     else:
-        known = {option for parameter in COMMANDS[command].params for option in parameter.opts}
-        known |= {option for parameter in COMMANDS[command].params for option in parameter.secondary_opts} | {"--help"}
+        found = COMMANDS[command]
+        if subcommands := getattr(found, "commands", {}):
+            names = words[0].split("|") if words else []
+            if not names or set(names) - subcommands.keys():
+                return f"no such subcommand of {command}"
+            found = subcommands[names[0]]
+        known = {option for parameter in found.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        known |= {"--help"}
     given = [word.partition("=")[0] for word in words if word.startswith("-")]
     return next((f"no option {option}" for option in given if option not in known), None)

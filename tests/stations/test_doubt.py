@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import urllib.request
 import uuid
 
@@ -242,3 +245,48 @@ def test_a_gateway_without_an_honest_list_leaves_the_doubt_and_names_the_command
     world.server.clear()
     assert world.run_to_end()["succeeded"] == 3
     assert world.server.totals()["accepted_twice"] == 0
+
+
+def bakehouse(world, *words, typed="", **env):
+    """The command line, as a person uses it."""
+    settings = {"BAKEHOUSE_DATA_DIR": str(world.home), "BAKEHOUSE_REDIS_PREFIX": world.prefix, "COLUMNS": "300"}
+    settings |= {"BAKEHOUSE_DATABASE_URL": world.database_url, "BAKEHOUSE_REDIS_URL": world.redis_url}
+    argv = [sys.executable, "-m", "bakehouse_worker", *map(str, words)]
+    return subprocess.run(argv, env={**os.environ, **settings, **env}, input=typed, capture_output=True, text=True)
+
+
+def test_a_person_may_adopt_a_batch_and_is_told_what_it_risks(world):
+    batch, _ = lost(world)
+    foreign(world, 3)
+    theirs, ours = (one.id for one in world.runtime.gateway.page().batches)
+    refused = bakehouse(world, "batch", "adopt", batch, ours, typed="n\n")
+    assert refused.returncode == 2 and refused.stderr.endswith("bakehouse: nothing was changed\n")
+    assert "if it is another's, its results will show it" in refused.stderr
+    world.pass_time(61)
+    wrong = bakehouse(world, "batch", "adopt", batch, theirs, "--yes")
+    assert (wrong.returncode, "carry other ids" in wrong.stderr) == (2, True)
+    done = bakehouse(world, "batch", "adopt", batch, ours, "--yes")
+    assert (done.returncode, done.stdout) == (0, f"batch {batch} is {ours} now\n")
+    assert world.run_to_end()["succeeded"] == 3
+    assert world.server.totals()["accepted_twice"] == 0
+    again = bakehouse(world, "batch", "adopt", batch, ours, "--yes")
+    assert (again.returncode, "is not in doubt" in again.stderr) == (2, True)
+
+
+def test_a_person_may_release_a_batch_and_is_told_that_it_may_be_billed_twice(world):
+    batch, _ = lost(world, rule=NEVER)
+    asked = bakehouse(world, "batch", "release", batch, typed="\n")
+    assert (asked.returncode, state(world, batch)) == (2, "in_doubt")
+    assert "3 requests are billed twice" in asked.stderr
+    assert bakehouse(world, "batch", "release", batch, "--yes").returncode == 0
+    assert state(world, batch) == "packed"
+    assert world.run_to_end()["succeeded"] == 3
+
+
+def test_a_batch_of_another_size_is_not_adopted(world):
+    batch, _ = lost(world)
+    other = foreign(world, 7)
+    refused = bakehouse(world, "batch", "adopt", batch, other, "--yes")
+    assert refused.stderr == f"bakehouse: {other} has 7 requests, batch {batch} has 3: not the same\n"
+    missing = bakehouse(world, "batch", "adopt", batch, "msgbatch_nowhere", "--yes")
+    assert missing.returncode == 2 and missing.stderr.startswith("bakehouse: msgbatch_nowhere cannot be adopted: ")
