@@ -82,7 +82,8 @@ def test_a_sender_that_is_frozen_until_another_has_finished_its_batch_changes_no
 @pytest.mark.slow
 def test_the_kernel_of_a_killed_sender_delivers_nothing_that_is_sent_again(cluster, api):
     """The body lies in its socket's buffer, behind a server that reads slowly."""
-    killed, sender = send_slowly(cluster, api, "closing", size=1_000, seconds=0.25)
+    cluster.env["BAKEHOUSE_DOUBT_GRACE"] = "0.5"  # shorter than the server takes to read what the kernel holds
+    killed, sender = send_slowly(cluster, api, "closing", size=1_000, seconds=0.5)
     for each in killed:
         each.kill()
     sender.wait(10)
