@@ -32,6 +32,9 @@ test-all:  ## The same on every Python of 3.11, 3.12 and 3.13 that is installed,
 	  .venv-$$version/bin/python -m pytest -n 2 --dist loadgroup || exit 1; \
 	done
 
+mutants: $(READY)  ## Take each safeguard out, one at a time, and see its test fail
+	$(BIN)/python tests/mutants/run.py
+
 lint: $(READY)  ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,4 +50,4 @@ build: $(READY)  ## Wheel and sdist in dist/
 clean:  ## Remove .venv and everything that was built or demonstrated
 	rm -rf .venv .venv-3.* dist .bakehouse-demo .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo test test-all lint format build clean
+.PHONY: help setup demo test test-all mutants lint format build clean

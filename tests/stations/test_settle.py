@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bakehouse_worker.collect import collect
+from bakehouse_worker.retry import Answer, decide
 from bakehouse_worker.settle import settle
-from bakehouse_worker.store import holds, reading
+from bakehouse_worker.store import holds, reading, results
 
 
 def test_a_failing_request_is_tried_again_with_backoff_and_its_attempts_are_kept(world):
@@ -88,3 +89,18 @@ def test_an_unknown_model_has_no_price_and_is_counted_as_such(world):
     from bakehouse_worker import pricing
 
     assert pricing.cost("claude-of-tomorrow", pricing.tokens({"input_tokens": 1})) is None
+
+
+def test_a_decision_that_comes_twice_moves_nothing_twice(world):
+    """As when two workers looked at the same results before either wrote."""
+    world.server.rules({"on": "result", "fault": "errored", "type": "overloaded_error", "prompt": "item 1"})
+    (batch,) = world.ended(3)
+    collect(world.runtime, batch)
+    database = world.runtime.database
+    decisions = [
+        (member, decide(Answer(member.kind, member.error_type), 0, 0, world.runtime.limits, 0.5))
+        for member in results.unsettled(database, batch, 100)
+    ]
+    assert len(results.settle(database, batch, decisions).record_ids) == 3
+    assert results.settle(database, batch, decisions).record_ids == frozenset()
+    assert world.job().states == {"pending": 1, "packed": 0, "succeeded": 2}

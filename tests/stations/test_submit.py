@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+from journey_machine import wait_until
+from sqlalchemy import text
 
 from bakehouse_worker import body as station
 from bakehouse_worker.accept import accept
 from bakehouse_worker.body import Body
 from bakehouse_worker.chunk import chunk
+from bakehouse_worker.rescue import rescue
 from bakehouse_worker.store import batches, doubts, holds, packing, submissions
 from bakehouse_worker.store.batches import Member
 from bakehouse_worker.submit import submit
@@ -231,3 +236,34 @@ def test_never_more_than_max_queued_requests_are_at_the_api(make_world):
     assert len(world.packed(40)) == 2
     assert packing.queued_requests(world.runtime.database) == 10
     assert world.run_to_end()["succeeded"] == 40
+
+
+def test_a_sender_that_waits_for_its_answer_longer_than_its_lease_is_not_taken_for_dead(make_world):
+    world = make_world(lease=1, create_timeout=30)
+    world.server.rules({"on": "create", "fault": "slow_answer", "seconds": 2, "times": 1})
+    (batch,) = world.packed(3)
+
+    def lease_until():
+        with world.runtime.database.read() as connection:
+            return connection.execute(text("SELECT lease_until FROM batch WHERE state = 'closing'")).scalar()
+
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(submit, world.runtime, batch)
+        wait_until(lease_until, "the answer is awaited", 10)
+        for _ in range(3):
+            world.clock.now += 0.9
+            wait_until(lambda: sent.done() or lease_until() > world.clock.now + 0.5, "the lease is renewed", 1.5)
+            rescue(world.worker())
+        assert sent.result(20) == "submitted"
+    assert world.batches()[0].state == "in_progress"
+    assert world.run_to_end()["succeeded"] == 3
+
+
+def test_a_sender_that_is_told_to_stop_hands_its_batch_back_before_the_last_bytes(world):
+    (batch,) = world.packed(3)
+    world.runtime.stopping = lambda: True
+    assert submit(world.runtime, batch) == "handed back"
+    world.runtime.stopping = lambda: False
+    assert world.batches()[0].state == "packed"
+    assert submit(world.runtime, batch) == "submitted"
+    assert world.server.totals()["accepted"] == 3
