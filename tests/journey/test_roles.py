@@ -13,6 +13,9 @@ import pytest
 from cluster import ROLES, Cluster, Server
 from journey_machine import wait_until
 
+from bakehouse import Client, InboxUnavailable
+from bakehouse.connection import connect
+from bakehouse.contract import Keys
 from bakehouse_worker import health
 from bakehouse_worker.store import reading
 from bakehouse_worker.store.database import open_database
@@ -154,3 +157,30 @@ def test_a_worker_that_cannot_work_says_why_in_one_sentence(cluster):
         assert gone.returncode == 2
         assert gone.stderr.startswith("bakehouse: the database at postgresql") and len(gone.stderr.splitlines()) == 1
         assert "secret" not in gone.stderr
+
+
+def test_a_redis_that_is_full_is_emptied_by_the_workers_and_takes_records_again(cluster, server):
+    """Full, it takes no doorbell either, and no worker that comes up: nobody could be told to empty it."""
+    connection = connect(server.url)
+    connection.config_set("maxmemory", connection.info("memory")["used_memory"] + 4_000_000)
+    client = Client(server.url)
+    params = {"model": "claude-haiku-5-5", "max_tokens": 64, "messages": [{"role": "user", "content": "x" * 2_000}]}
+    enqueued = 0
+    with pytest.raises(InboxUnavailable, match="Redis is full"):
+        for number in range(100_000):
+            client.enqueue_record(params | {"metadata": {"user_id": str(number)}}, custom_id=f"r{number}", job="job")
+            enqueued += 1
+    cluster.start("a", "worker")
+    cluster.start("a", "beat")
+    wait_until(lambda: f"{enqueued:,} succeeded" in cluster.command("status").stdout, "all have their answers", 90)
+    client.enqueue_record(params, custom_id="one more", job="job")
+    wait_until(lambda: f"{enqueued + 1:,} succeeded" in cluster.command("status").stdout, "one more", 60)
+    assert connection.get(Keys("bakehouse").inbox_bytes) in (None, b"0")
+
+
+def test_without_beat_the_workers_tick_by_themselves(cluster):
+    for role in ("control", "transfer", "deliver"):
+        cluster.start("a", role)
+    wait_until(lambda: cluster.command("health", "control", "transfer", "--ready").returncode == 0, "they work", 30)
+    enqueue(cluster, 5, 10)
+    wait_until(lambda: "5 succeeded" in cluster.command("status").stdout, "all have their answers", 90)

@@ -197,7 +197,7 @@ def bound(make_world, server):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(3600)
 def test_in_any_order_of_steps_nothing_is_lost_and_nothing_is_sent_twice(make_world, server):
     steps = settings(
         max_examples=int(os.environ.get("EXAMPLES", "12")),

@@ -26,16 +26,8 @@ READ_BYTES = 8_000_000
 #: Seconds after which the task ends and rings again, so that other control work gets its turn.
 TURN = 5.0
 
-#: KEYS inbox, bytes; ARGV group, then id and size by turns. An entry counts once, however often it is acknowledged.
-_ACKNOWLEDGE = """
-local freed = 0
-for i = 2, #ARGV, 2 do
-  redis.call('XACK', KEYS[1], ARGV[1], ARGV[i])
-  if redis.call('XDEL', KEYS[1], ARGV[i]) == 1 then freed = freed + tonumber(ARGV[i + 1]) end
-end
-if freed > 0 and redis.call('DECRBY', KEYS[2], freed) < 0 then redis.call('SET', KEYS[2], 0) end
-return freed
-"""
+#: KEYS inbox, bytes. Sets what the counter of bytes has drifted by to rights, whenever the inbox is empty.
+_TARE = "if redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end"
 
 log = logger("accept")
 
@@ -96,8 +88,9 @@ def _reads(runtime: Runtime, stale_after: float) -> Iterator[list[tuple[bytes, d
             except redis.ResponseError as error:
                 if "NOGROUP" not in str(error):
                     raise
-                _create_group(runtime)
-                continue
+                if _create_group(runtime):
+                    continue
+                found = _oldest(runtime, count)
             if not found:
                 break
             yield found
@@ -115,12 +108,21 @@ def _new(runtime: Runtime, consumer: str, count: int) -> list[tuple[bytes, dict[
     return list(reply[0][1]) if reply else []
 
 
-def _create_group(runtime: Runtime) -> None:
+def _oldest(runtime: Runtime, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    reply: Any = runtime.redis.xrange(runtime.keys.inbox, count=count)
+    return list(reply)
+
+
+def _create_group(runtime: Runtime) -> bool:
+    """Make the consumer group; False where Redis is too full for it, and the inbox must be emptied without one."""
     try:
         runtime.redis.xgroup_create(runtime.keys.inbox, GROUP, id="0", mkstream=True)
+    except redis.OutOfMemoryError:
+        return False
     except redis.ResponseError as error:
         if "BUSYGROUP" not in str(error):
             raise
+    return True
 
 
 def _read_size(runtime: Runtime) -> int:
@@ -175,12 +177,21 @@ def _accept_span(runtime: Runtime, entries: Sequence[Entry]) -> Acceptance:
 
 
 def _acknowledge(runtime: Runtime, done: Sequence[tuple[bytes, int]]) -> None:
-    if done:
-        arguments: list[bytes | int | str] = [GROUP]
-        for entry_id, size in done:
-            arguments += (entry_id, size)
-        keys = [runtime.keys.inbox, runtime.keys.inbox_bytes]
-        runtime.redis.eval(_ACKNOWLEDGE, len(keys), *keys, *arguments)
+    """Take accepted entries out of the inbox, not by a script: a Redis that is full refuses scripts, and must be emptied."""
+    if not done:
+        return
+    inbox, held = runtime.keys.inbox, runtime.keys.inbox_bytes
+    pipeline = runtime.redis.pipeline(transaction=False)
+    pipeline.xack(inbox, GROUP, *(entry_id for entry_id, _ in done))
+    for entry_id, _ in done:
+        pipeline.xdel(inbox, entry_id)
+    _, *removed = pipeline.execute()
+    freed = sum(size for (_, size), gone in zip(done, removed, strict=True) if gone)  # an entry counts once
+    try:
+        runtime.redis.decrby(held, freed)
+        runtime.redis.eval(_TARE, 2, inbox, held)
+    except redis.ResponseError as error:  # still full: the counter is set to rights when the inbox is empty
+        log.warning("inbox bytes not counted", reason=str(error).split(" ")[0])
 
 
 def _park(runtime: Runtime, unreadable: Sequence[tuple[bytes, dict[bytes, bytes], str]]) -> None:

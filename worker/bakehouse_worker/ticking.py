@@ -18,7 +18,19 @@ from bakehouse_worker.store import holds
 #: Doorbells of one kind per tick; more would only wait.
 LIMIT = 20
 
+#: A tick is late after this many times TICK, and at least so many seconds.
+LATE_TICKS, LATE = 10.0, 20.0
+
 Doorbell = tuple[str, tuple[Any, ...]]
+
+
+def is_late(runtime: Runtime) -> bool:
+    """Tell whether no tick was worked on for so long that somebody else should do it; before the first, from now on."""
+    ticked, now = holds.get(runtime.database, "ticked_at"), runtime.database.now()
+    if ticked is None:
+        holds.put(runtime.database, "ticked_at", repr(now))
+        return False
+    return now - float(ticked) > max(LATE, LATE_TICKS * runtime.settings.tick)
 
 
 def due_doorbells(runtime: Runtime) -> Iterator[Doorbell]:

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from celery import bootsteps, signals
@@ -28,6 +28,9 @@ from bakehouse_worker.store.database import reach
 
 #: Tasks at a time. Control's are short and share one process. Transfers wait for the network; users' code may not bear company.
 CONCURRENCY = {CONTROL: 1, TRANSFER: 2, DELIVER: 1}
+
+#: Seconds between two looks whether beat is there.
+CHORES = 5.0
 
 
 def start(queue: str, concurrency: int | None) -> None:
@@ -76,11 +79,13 @@ class Life:
         reach(database)
         if schema.ensure(database, auto_migrate=self._settings.auto_migrate):
             log.logger("worker").info("schema migrated", to=schema.HEAD)
-        database.close()  # pool processes open their own
         redis_server.check_at_start(runtime.current().redis, log.logger("redis"))
+        if CONTROL in self._queues:
+            _make_room()
+        database.close()  # pool processes open their own
         runtime.stop_flag()  # shared with them
         self._import_stations()
-        app.steps["consumer"].add(_heartbeat(self.pulse))
+        app.steps["consumer"].add(_heartbeat(self.pulse, [_tick_without_beat] if CONTROL in self._queues else []))
         self.pulse.start()
 
     def _import_stations(self) -> None:
@@ -125,20 +130,46 @@ def after_fork() -> None:
     tether.tie_pool_child()
 
 
-def _heartbeat(pulse: Pulse) -> type[bootsteps.StartStopStep]:
-    """Return the step of Celery's consumer that tells whether it is connected and its loop turns."""
+def _make_room() -> None:
+    """Empty the inbox before anything else: on a Redis that is full no worker comes up, and nobody else makes room in it."""
+    from bakehouse_worker import accept
+
+    try:
+        accept.accept(runtime.current())
+    except Exception as error:  # Redis is away: workers wait for it
+        log.logger("worker").warning("inbox not looked into", reason=type(error).__name__)
+
+
+def _tick_without_beat() -> None:
+    """Do beat's work where no tick came for long: beat is gone, or Redis is so full that it takes no message."""
+    from bakehouse_worker import tasks, ticking
+
+    current = runtime.current()
+    try:
+        if not ticking.is_late(current):
+            return
+        log.logger("worker").warning("no tick from beat: ticking here")
+        _make_room()
+        tasks.tick.run()
+    except Exception as error:  # a broker that refuses, a database that is away: again at the next turn
+        log.logger("worker").warning("cannot tick", reason=type(error).__name__)
+
+
+def _heartbeat(pulse: Pulse, chores: Sequence[Callable[[], None]]) -> type[bootsteps.StartStopStep]:
+    """Return the step of Celery's consumer that tells whether it is connected and its loop turns, and does chores meanwhile."""
 
     class Heartbeat(bootsteps.StartStopStep):
         requires = ("celery.worker.consumer.tasks:Tasks",)
-        timer: Any = None
+        timers: Sequence[Any] = ()
 
         def start(self, consumer: Any) -> None:
-            self.timer = consumer.timer.call_repeatedly(health.BEAT, pulse.mark)
+            every = consumer.timer.call_repeatedly
+            self.timers = [every(health.BEAT, pulse.mark), *(every(CHORES, chore) for chore in chores)]
             pulse.working()
 
         def stop(self, consumer: Any) -> None:
-            if self.timer is not None:
-                self.timer.cancel()
+            for timer in self.timers:
+                timer.cancel()
             pulse.waiting()
 
     return Heartbeat
