@@ -96,6 +96,7 @@ def test_an_adopted_batch_of_somebody_else_is_given_back(world):
     assert world.run_to_end()["succeeded"] == 2
     ledger = world.server.ledger(prompt="item")
     assert [entry["accepted"] for entry in ledger.values()] == [1, 1]
+    assert [ending.sendings for ending in world.endings().values()] == [1, 1]  # and it cost no attempt
 
 
 @pytest.mark.parametrize(
