@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from bakehouse_worker import wire
+from bakehouse_worker import epoch, wire
 from bakehouse_worker.errors import SendingStopped, WorkerStops
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.store import batches, submissions
@@ -73,6 +73,7 @@ class Body:
         settings, started = self.runtime.settings, time.monotonic()
         if not submissions.closing(self.runtime.database, self.sending, settings.lease):
             raise SendingStopped("the lease was lost before the last bytes")
+        epoch.remember(self.runtime)
         if time.monotonic() - started > STALL:
             raise SendingStopped("the sender stalled before the last bytes")
         self.closing = True
