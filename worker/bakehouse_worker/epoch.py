@@ -77,13 +77,13 @@ def notice(runtime: Runtime) -> bool:
     reason = restored(runtime)
     if reason is None:
         return False
+    epochs.note_silence(runtime.database, restored=True)
     hold(runtime, reason)
     return True
 
 
 def hold(runtime: Runtime, reason: str) -> None:
     """Let submissions wait until the books were compared with the API."""
-    epochs.note_silence(runtime.database, now_restored=True)
     holds.hold(runtime.database, holds.RESTORED, reason, None)
     log.error("database restored", reason=reason)
 

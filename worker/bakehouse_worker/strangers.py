@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bakehouse_worker import epoch, wire
+from bakehouse_worker.collect import read_line
 from bakehouse_worker.errors import Refused, Truncated
 from bakehouse_worker.log import logger
 from bakehouse_worker.remote import Remote
@@ -23,7 +24,12 @@ SKEW = 60.0
 #: Seconds until the next look while an unknown batch that may be ours still runs.
 AGAIN = 60.0
 #: States of a submission of ours for which a batch at the API is no surprise.
-EXPECTED = (SubmissionState.CLOSING, SubmissionState.IN_DOUBT, SubmissionState.ACCEPTED)
+EXPECTED = (
+    SubmissionState.CLOSING,
+    SubmissionState.IN_DOUBT,
+    SubmissionState.ACCEPTED,
+    SubmissionState.ABANDONED,
+)
 
 log = logger("strangers")
 
@@ -39,6 +45,8 @@ def look(runtime: Runtime) -> bool:
     found = _newer(runtime)
     for remote in [remote for remote in found if remote.status == "ended"][:LINES]:
         if betrays(runtime, remote):
+            if silence is None:
+                epochs.note_silence(runtime.database, restored=True)
             epoch.hold(
                 runtime,
                 f"this database was restored from a backup: the API has {remote.id}, which this installation sent and "
@@ -69,8 +77,6 @@ def betrays(runtime: Runtime, remote: Remote) -> bool:
 
 def first_id(runtime: Runtime, remote: Remote) -> wire.WireId | None:
     """Read one result line of an ended batch and return its id; None if it has not our form, or there is no line any more."""
-    from bakehouse_worker.collect import read_line
-
     try:
         with runtime.gateway.results(remote.id) as lines:
             line = next(lines, None)

@@ -64,26 +64,27 @@ def rejoin(database: Database, mark: int) -> int:
         return reached
 
 
-def note_silence(database: Database, *, now_restored: bool = False) -> Silence | None:
-    """Note that nothing ran here for long, or that the store was just found to be restored; returns what is noted, if anything.
+def note_silence(database: Database, *, restored: bool = False) -> None:
+    """Note that nothing ran here for long, or (`restored`) that the store is not the one that ran here last.
 
-    The first note stays until it is forgotten: a record with a higher id came after it.
+    Called before anything is accepted: a record with a higher id came after it. Noted once for one last sign of life.
     """
     now = database.now()
     with database.read() as connection:
         query = select(_meta.c.key, _meta.c.value).where(_meta.c.key.in_((SILENCE, "ticked_at")))
         found = {row.key: row.value for row in connection.execute(query)}
-        if SILENCE in found:
-            return Silence(**orjson.loads(found[SILENCE]))
         since = float(found.get("ticked_at", now))
-        if not now_restored and now - since <= SILENT:
-            return None
-        silence = Silence(since, int(connection.scalar(select(func.max(_record.c.id))) or 0))
+        if not restored and now - since <= SILENT:
+            return
+        if SILENCE in found and orjson.loads(found[SILENCE])["since"] == since:
+            return
+        records = int(connection.scalar(select(func.max(_record.c.id))) or 0)
     with database.write() as connection:
-        value = orjson.dumps({"since": silence.since, "records": silence.records}).decode()
-        once = database.insert(Meta).on_conflict_do_nothing(index_elements=["key"])
-        connection.execute(once, {"key": SILENCE, "value": value})
-    return silence
+        statement = database.insert(Meta)
+        upsert = statement.on_conflict_do_update(index_elements=["key"], set_={"value": statement.excluded.value})
+        connection.execute(
+            upsert, {"key": SILENCE, "value": orjson.dumps({"since": since, "records": records}).decode()}
+        )
 
 
 def silence(database: Database) -> Silence | None:
