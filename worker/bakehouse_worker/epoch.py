@@ -51,13 +51,14 @@ def remembered(runtime: Runtime) -> Memory | None:
 
 def restored(runtime: Runtime) -> str | None:
     """Say in one sentence why the database cannot be the one that was last used with this Redis; None if it can."""
-    memory = remembered(runtime)  # first: the database's mark is never behind what Redis knew before
+    installation = runtime.installation  # made now if it is not yet there, so that every copy of the database has it
+    memory = remembered(runtime)  # before the database's mark, which is never behind what Redis knew before
     if memory is None:
         return None
-    if memory.installation != runtime.installation:
+    if memory.installation != installation:
         return (
             f"this Redis was last used with the database of installation {memory.installation}, and this is another one "
-            f"({runtime.installation}): use that database or another BAKEHOUSE_REDIS_PREFIX; if this one is meant, {REMEDY}"
+            f"({installation}): use that database or another BAKEHOUSE_REDIS_PREFIX; if this one is meant, {REMEDY}"
         )
     mark = epochs.mark(runtime.database)
     if memory.mark <= mark:
