@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 from sqlalchemy import text
 
@@ -156,3 +161,41 @@ def test_a_planted_corruption_is_named(make_world, plant, monkeypatch):
     assert check in found, f"not named: {found}"
     assert told in found[check].told
     monkeypatch.setattr(world, "books_agree", lambda: None)  # they do not, on purpose
+
+
+def command(world, *words, **changes):
+    """Run `bakehouse doctor` as a person would, in a process of its own."""
+    mine = {
+        "BAKEHOUSE_DATA_DIR": str(world.home),
+        "BAKEHOUSE_REDIS_URL": world.redis_url,
+        "BAKEHOUSE_REDIS_PREFIX": world.prefix,
+        "BAKEHOUSE_DATABASE_URL": world.database_url,
+        **changes,
+    }
+    argv = [sys.executable, "-m", "bakehouse_worker", "doctor", *words]
+    return subprocess.run(argv, env={**os.environ, **mine}, capture_output=True, text=True, timeout=60)
+
+
+def test_the_command_needs_no_key_and_no_api_unless_it_is_to_reconcile(world, monkeypatch):
+    world.enqueue(3)
+    world.run_to_end()
+    monkeypatch.delenv("ANTHROPIC_API_KEY")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:9")
+    alone = command(world, "--json")
+    assert alone.returncode == 0, alone.stdout + alone.stderr
+    assert {finding["ok"] for finding in json.loads(alone.stdout)} == {True}
+    wanting = command(world, "--reconcile")
+    assert wanting.returncode == 2
+    assert "ANTHROPIC_API_KEY" in wanting.stderr
+
+
+def test_the_command_reconciles_and_says_so(world):
+    world.enqueue(3)
+    world.run_to_end()
+    world.runtime.redis.set(world.runtime.keys.epoch, f"{world.runtime.installation}:7")
+    before = command(world)
+    assert before.returncode == 1
+    assert "BAD  epoch: this database was restored from a backup: 6 creates" in before.stdout
+    healed = command(world, "--reconcile")
+    assert healed.returncode == 0, healed.stdout + healed.stderr
+    assert "ok   submissions: go on" in healed.stdout

@@ -7,7 +7,7 @@ then the batch counts as unknown, and the next turn goes over it again, which ch
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,9 +81,10 @@ def bind(database: Database, batch_id: int, rows: Sequence[Mapping[str, Any]], l
     with database.write() as connection:
         database.exclusive(connection, "pack")  # no packer takes what is taken back here
         found = _records(connection, [row["record_id"] for row in rows])
+        unsent = _unsent(connection, {record.batch_id for record in found.values()})
         mine, counts = [], {"bound": 0, "ended": 0, "later": 0, "strange": 0}
         for row in rows:
-            what = _what(found.get(row["record_id"]), row["attempt"], limits)
+            what = _what(found.get(row["record_id"]), row["attempt"], limits, unsent)
             counts[what] += 1
             if what == "bound":
                 mine.append(row)
@@ -99,15 +100,21 @@ def _records(connection: Connection, ids: Sequence[int]) -> dict[int, Any]:
         _result.c.record_id == _record.c.id, _result.c.attempt == _record.c.attempt
     )
     query = (
-        select(*columns, _record.c.batch_id, _batch.c.state.label("in_batch"), answered.exists().label("answered"))
-        .outerjoin(_batch, _batch.c.id == _record.c.batch_id)
+        select(*columns, _record.c.batch_id, answered.exists().label("answered"))
         .where(_record.c.id.in_(ids))
         .with_for_update(of=_record)
     )
     return {row.id: row for row in connection.execute(query)}
 
 
-def _what(record: Any, attempt: int, limits: Limits) -> str:
+def _unsent(connection: Connection, batch_ids: Set[int | None]) -> set[int]:
+    """Return those of the batches of which nothing is sent; they cannot begin to be sent before the transaction ends."""
+    packed = _batch.c.id.in_([batch_id for batch_id in batch_ids if batch_id is not None])
+    query = select(_batch.c.id).where(packed, _batch.c.state == BatchState.PACKED).order_by(_batch.c.id)
+    return set(connection.scalars(query.with_for_update()))
+
+
+def _what(record: Any, attempt: int, limits: Limits, unsent_batches: Set[int]) -> str:
     """Tell what one result line is to the record of its number. Pure."""
     if record is None or enqueued_at(record.seq) > limits.enqueued_before:
         return "strange"
@@ -115,7 +122,7 @@ def _what(record: Any, attempt: int, limits: Limits) -> str:
         return "strange"
     if record.state in TERMINAL or record.attempt > attempt or (record.attempt == attempt and record.answered):
         return "ended"
-    unsent = record.state == RecordState.PENDING or record.in_batch == BatchState.PACKED
+    unsent = record.state == RecordState.PENDING or record.batch_id in unsent_batches
     return "bound" if record.attempt == attempt and unsent else "later"
 
 
