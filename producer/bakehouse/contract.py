@@ -49,6 +49,11 @@ class Keys:
         """Stream of entries whose wire version this release cannot read."""
         return f"{{{self.prefix}}}:parked"
 
+    @property
+    def epoch(self) -> str:
+        """The installation and the highest mark that its database ever reached: a database that knows less was restored."""
+        return f"{{{self.prefix}}}:epoch"
+
 
 @dataclass(frozen=True, slots=True)
 class Record:

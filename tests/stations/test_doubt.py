@@ -212,6 +212,7 @@ def test_after_two_days_it_is_looked_for_no_more(world):
     world.server.clear()
     rescue(world.runtime)
     assert reading.late(world.runtime.database) == []
+    assert world.run_to_end()["succeeded"] == 3
 
 
 def test_with_a_key_of_another_workspace_nothing_is_decided_and_the_reason_is_told(make_world, monkeypatch):

@@ -14,6 +14,7 @@ from typing import Any
 import redis
 
 from bakehouse.contract import GROUP, Close, UnknownWireVersion, decode
+from bakehouse_worker import epoch
 from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.store import records
@@ -47,6 +48,7 @@ def accept(runtime: Runtime, *, stale_after: float | None = None) -> int:
 
     Entries that another consumer took and did not acknowledge within `stale_after` seconds (default: LEASE) are taken over.
     """
+    epoch.notice(runtime)  # before a record takes an id that another one had before the database was restored
     stale = runtime.settings.lease if stale_after is None else stale_after
     deadline, read = time.monotonic() + TURN, 0
     for raw in _reads(runtime, stale):

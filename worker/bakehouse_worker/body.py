@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from bakehouse_worker import wire
+from bakehouse_worker import epoch, wire
 from bakehouse_worker.errors import SendingStopped, WorkerStops
 from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
@@ -77,6 +77,7 @@ class Body:
         if not submissions.closing(self.runtime.database, self.sending, settings.lease):
             raise SendingStopped("the lease was lost before the last bytes")
         log.info("closing", batch=self.sending.batch_id, submission=self.sending.submission_id)
+        epoch.remember(self.runtime)
         if time.monotonic() - started > STALL:
             raise SendingStopped("the sender stalled before the last bytes")
         self.closing = True

@@ -209,3 +209,10 @@ def _again(runtime: Runtime, batch_id: int, reason: str) -> str:
     )
     log.warning("collect again", batch=batch_id, reason=reason)
     return "again"
+
+
+def read_line(line: bytes, batch_id: int, now: float) -> tuple[wire.WireId, dict[str, Any]] | None:
+    """Return whose request a result line answers and the row it makes; None if its id has not our form. Raises Truncated."""
+    fields = _fields(line)
+    mine = wire.parse(str(fields.get("custom_id")))
+    return None if mine is None else (mine, _row(mine, batch_id, line, fields.get("result"), now))

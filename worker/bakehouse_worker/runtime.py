@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class Runtime:
     """The world of one process. Tests make their own; workers take `current()`.
 
-    `dice` is uniform in [0, 1). `stopping` tells that this worker was asked to stop: work in hand is handed back.
+    `dice` is uniform in [0, 1). `stopping` tells that this worker was asked to stop: work in hand is handed back. `looked` is
+    set when this process has looked through the API's list for batches that the store should know.
     """
 
     settings: Settings
@@ -37,6 +38,7 @@ class Runtime:
     dice: Callable[[], float] = random.random
     stopping: Callable[[], bool] = lambda: False
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}")
+    looked: bool = False
 
     @property
     def keys(self) -> Keys:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from bakehouse import ConfigurationError
-from bakehouse_worker import refusal, retry
+from bakehouse_worker import epoch, refusal, retry, strangers
 from bakehouse_worker.body import Body
 from bakehouse_worker.errors import GatewayError, Refused, SendingStopped, Unanswered, WorkerStops
 from bakehouse_worker.log import logger
@@ -47,6 +47,8 @@ def submit(runtime: Runtime, batch_id: int) -> str:
 def _begin(runtime: Runtime, batch_id: int) -> Sending | str:
     """Commit a submission and its anchor before any byte is sent; or say why nothing is sent now."""
     try:
+        if strangers.look(runtime):
+            return "held"
         newest = runtime.gateway.newest()
     except ConfigurationError as error:
         _hold(runtime, refusal.Circuit(str(error)))
@@ -123,9 +125,8 @@ def _cancel(runtime: Runtime, remote: Remote) -> None:
 
 
 def _may_submit(runtime: Runtime) -> bool:
-    return holds.current(runtime.database) is None and holds.take_probe(
-        runtime.database, runtime.settings.probe_interval
-    )
+    free = holds.current(runtime.database) is None and not epoch.notice(runtime)
+    return free and holds.take_probe(runtime.database, runtime.settings.probe_interval)
 
 
 def _no_anchor(runtime: Runtime, batch_id: int, error: Refused | Unanswered) -> str:

@@ -254,7 +254,7 @@ class Hold(SQLModel, table=True):
     """Why submissions wait, since when, and until when (None: until a person or a probe ends it)."""
 
     scope: str = Field(primary_key=True)
-    kind: str  #: paused (a person), circuit (the API refuses), retry_after
+    kind: str  #: paused (a person), circuit (the API refuses), retry_after, restored (from a backup)
     reason: str
     since: float
     until: float | None = None

@@ -1,4 +1,5 @@
-"""The tick: what is due, as doorbells. It changes nothing but the note of its own time; two beats are waste, never harm.
+"""The tick: what is due, as doorbells. It changes nothing but the note of its own time (and holds submissions if the database was
+restored from a backup); two beats are waste, never harm.
 
 A queue that still holds messages is not rung again: its workers are busy, and whatever is due now is due at the next tick too.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from bakehouse_worker import epoch
 from bakehouse_worker.app import CONTROL, DELIVER, ROUTES, TRANSFER
 from bakehouse_worker.chunk import worthwhile
 from bakehouse_worker.rescue import look_is_due
@@ -35,6 +37,7 @@ def is_late(runtime: Runtime) -> bool:
 
 def due_doorbells(runtime: Runtime) -> Iterator[Doorbell]:
     """Yield (station, arguments) for all work that is due on queues that stand empty."""
+    epoch.notice(runtime)
     holds.put(runtime.database, "ticked_at", repr(runtime.database.now()))
     idle = _idle_queues(runtime)
     for station, arguments in _due(runtime):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bakehouse_worker.cli.options import AsJson, DataDir, Job, console, settings, store
+
+if TYPE_CHECKING:
+    from bakehouse_worker.doctor import Finding
+    from bakehouse_worker.runtime import Runtime
 
 
 def register(app: typer.Typer) -> None:
@@ -86,12 +90,20 @@ def check(
         console().print(f"batch      {preflight.try_a_batch()} taken, and canceled", highlight=False)
 
 
-def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def doctor(
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    reconcile: Annotated[
+        bool,
+        typer.Option(help="Also ask the API, and take back from it what a restored database forgot; needs the key."),
+    ] = False,
+) -> None:
     """Check that every receipt is in exactly one place and that the books agree. Exit code 0: healthy, 1: not."""
     from bakehouse_worker import doctor as checking
 
     runtime = store(data_dir)
-    findings = checking.examine(runtime)
+    findings = _reconcile(runtime) if reconcile else []
+    findings += checking.examine(runtime)
     if as_json:
         print(checking.as_json(findings))
     else:
@@ -99,3 +111,18 @@ def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             mark = {True: "ok  ", False: "BAD ", None: "?   "}[finding.ok]
             console().print(f"{mark} {finding.check}: {finding.told}", highlight=False, soft_wrap=True, markup=False)
     raise SystemExit(1 if any(finding.ok is False for finding in findings) else 0)
+
+
+def _reconcile(runtime: Runtime) -> list[Finding]:
+    import redis
+
+    from bakehouse import ConfigurationError
+    from bakehouse.connection import why
+    from bakehouse_worker import log
+    from bakehouse_worker.doctor.reconcile import reconcile
+
+    log.configure()
+    try:
+        return reconcile(runtime)
+    except redis.RedisError as error:
+        raise ConfigurationError(f"{why(error)}; nothing goes on before Redis answers") from None

@@ -13,7 +13,9 @@ from bakehouse_worker.tables import Hold, Meta, table
 _hold, _meta = table(Hold), table(Meta)
 
 SUBMIT = "submit"
-PAUSED, CIRCUIT, RETRY_AFTER = "paused", "circuit", "retry_after"
+PAUSED, CIRCUIT, RETRY_AFTER, RESTORED = "paused", "circuit", "retry_after", "restored"
+#: Holds that only a person ends; nothing that the API says takes their place.
+STANDING = (PAUSED, RESTORED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Wait:
 
 
 def hold(database: Database, kind: str, reason: str, until: float | None) -> None:
-    """Stop submissions for a reason. A person's pause is not overwritten by the API's; `since` stays that of the first."""
+    """Stop submissions for a reason. What a person must end is not overwritten; `since` stays that of the first."""
     with database.write() as connection:
         row = {"scope": SUBMIT, "kind": kind, "reason": reason, "since": database.now(), "until": until}
         statement = database.insert(Hold)
@@ -36,7 +38,9 @@ def hold(database: Database, kind: str, reason: str, until: float | None) -> Non
             "reason": statement.excluded.reason,
             "until": statement.excluded.until,
         }
-        upsert = statement.on_conflict_do_update(index_elements=["scope"], set_=changed, where=_hold.c.kind != PAUSED)
+        upsert = statement.on_conflict_do_update(
+            index_elements=["scope"], set_=changed, where=_hold.c.kind.not_in(STANDING)
+        )
         connection.execute(upsert, row)
 
 
@@ -67,12 +71,12 @@ def take_probe(database: Database, interval: float) -> bool:
 
 
 def end_probe(database: Database) -> None:
-    """Lift what the API caused: it has just accepted a batch. A person's pause stays."""
+    """Lift what the API caused: it has just accepted a batch. A person's pause stays, and so does a restored database's."""
     with database.read() as connection:
-        if connection.execute(select(_hold.c.scope).where(_hold.c.kind != PAUSED)).first() is None:
+        if connection.execute(select(_hold.c.scope).where(_hold.c.kind.not_in(STANDING))).first() is None:
             return
     with database.write() as connection:
-        connection.execute(delete(_hold).where(_hold.c.scope == SUBMIT, _hold.c.kind != PAUSED))
+        connection.execute(delete(_hold).where(_hold.c.scope == SUBMIT, _hold.c.kind.not_in(STANDING)))
 
 
 def try_again(database: Database) -> None:
