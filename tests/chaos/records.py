@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,11 @@ def known(database: Database) -> int:
     return sum(job.known for job in reading.jobs(database))
 
 
-def judge(seed: int, count: int, api: Running, database: Database, delivered: Path, *, poisoned: bool) -> Verdict:
-    """Hold every record that was enqueued against the API's own ledger, against the store and against what was delivered."""
+def judge(seed: int, count: int, api: Running, database: Database, delivered: Path, struck: Collection[str]) -> Verdict:
+    """Hold every record that was enqueued against the API's own ledger, against the store and against what was delivered.
+
+    `struck` are the words that rules look for: "poison" records may fail then, and "shaky" ones are sent again when they failed.
+    """
     ledger = api.ledger()
     answers = {
         (job.name, ending.custom_id): ending
@@ -81,9 +84,9 @@ def judge(seed: int, count: int, api: Running, database: Database, delivered: Pa
             lost += entry["accepted"] == 0 or not _is_answer(prompt, ending.line)
         else:
             failed += 1
-            lost += not (poisoned and "poison" in prompt)
+            lost += not ("poison" in struck and "poison" in prompt)
         billed += entry["billed"] > 1
-        sent += entry["accepted"] > 1 and "shaky" not in prompt
+        sent += entry["accepted"] > 1 and not ("shaky" in struck and "shaky" in prompt)
         undelivered += f"{job} r{number}" not in handed
     return Verdict(count, lost, billed, sent, undelivered, failed)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import bakehouse_worker.cli
 import bakehouse_worker.tasks
 import bakehouse_worker.worker  # noqa: F401 - imported before the fork, so that a role starts in no time
+from chaos import points, safeguards
 
 
 def play(words: list[str], env: dict[str, str], home: str, log: str) -> None:
@@ -30,8 +31,6 @@ def play(words: list[str], env: dict[str, str], home: str, log: str) -> None:
 
 def main(words: list[str]) -> None:
     """Prepare the points and the safeguard, and run the command."""
-    from chaos import points, safeguards
-
     if board := os.environ.get("CHAOS_BOARD"):
         points.install(Path(board))
     if without := os.environ.get("CHAOS_WITHOUT"):

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from chaos import plan as plans
+from chaos import table, without
 from chaos.scenario import Outcome, carry_out
 from chaos.services import Services
 
@@ -45,6 +46,22 @@ def show(outcome: Outcome) -> None:
     )
 
 
+def safeguards(home: Path, services: Services) -> int:
+    """Test each safeguard with and without it; 1 if one holds nothing, or does not hold."""
+    rows = ["| safeguard | lost, sent twice, billed twice: with it | without it |", "|---|---|---|"]
+    wrong = 0
+    for safeguard in without.FAULTS:
+        kept, taken = without.compare(safeguard, home, services)
+        show(kept)
+        show(taken)
+        cells = [f"{v.lost}, {v.sent_twice}, {v.billed_twice}" for v in (kept.verdict, taken.verdict)]
+        rows.append(f"| {safeguard.replace('_', ' ')} | {cells[0]} | {cells[1]} |")
+        wrong += not kept.good or not (taken.verdict.lost or taken.verdict.sent_twice)
+    (home / "safeguards.md").write_text("\n".join(rows) + "\n")
+    print("\n".join(rows))
+    return int(wrong > 0)
+
+
 def note(outcome: Outcome, file: Path) -> None:
     """Append an outcome to the file from which the table is made."""
     line = {
@@ -65,7 +82,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=200, help="run seeds 1 to N")
     parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin no further seed after so many minutes")
     parser.add_argument("--home", type=Path, default=Path(".chaos"), help="directories of runs, and the table")
+    parser.add_argument("--safeguards", action="store_true", help="run each safeguard's test, with and without it")
     parser.add_argument("--replay", type=Path, help="carry out the plan.json of one run again")
     wanted = parser.parse_args()
     home = wanted.home.resolve()
@@ -75,14 +94,21 @@ def main() -> int:
             outcome = carry_out(plans.read(wanted.replay), home / f"replay-{time.time():.0f}", services)
             show(outcome)
             return int(not outcome.good)
+        if wanted.safeguards:
+            return safeguards(home, services)
         shutil.rmtree(home / "recording", ignore_errors=True)
         points = record(home, services)
         print(f"{len(points)} crash points", flush=True)
-        wrong = 0
+        wrong, until = 0, time.monotonic() + 60 * wanted.minutes
         for seed in range(wanted.first, wanted.first + wanted.seeds):
+            if time.monotonic() > until:
+                break
             outcome = run(seed, points, home, services)
             note(outcome, home / "outcomes.jsonl")
             wrong += not outcome.good
+    found = table.tables(table.read(home / "outcomes.jsonl"))
+    (home / "table.md").write_text(found)
+    print(found)
     return int(wrong > 0)
 
 
