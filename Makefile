@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+SEEDS ?= 200
 
 .DEFAULT_GOAL := help
 
@@ -32,6 +33,12 @@ test-all:  ## The same on every Python of 3.11, 3.12 and 3.13 that is installed,
 	  .venv-$$version/bin/python -m pytest -n 2 --dist loadgroup || exit 1; \
 	done
 
+chaos: $(READY)  ## SEEDS (200) scenarios in which things are killed, cut and lost; the table is .chaos/table.md
+	PYTHONPATH=tests $(BIN)/python -m chaos.sweep --seeds $(SEEDS) --home .chaos
+
+chaos-safeguards: $(READY)  ## The test of each safeguard, with it and without it
+	PYTHONPATH=tests $(BIN)/python -m chaos.sweep --safeguards --home .chaos
+
 lint: $(READY)  ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,6 +52,6 @@ build: $(READY)  ## Wheel and sdist in dist/
 	$(BIN)/python -m build --no-isolation
 
 clean:  ## Remove .venv and everything that was built or demonstrated
-	rm -rf .venv .venv-3.* dist .bakehouse-demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-3.* dist .chaos .bakehouse-demo .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo test test-all lint format build clean
+.PHONY: help setup demo test test-all chaos chaos-safeguards lint format build clean

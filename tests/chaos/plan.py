@@ -108,7 +108,11 @@ class Fault:
         if self.kind == "process":
             return " ".join(str(how[key]) for key in ("do", "role") if key in how)
         if self.kind == "api":
-            more = [f"{key} {how[key]}" for key in ("accepted", "at_bytes", "ending", "names_item", "prompt") if how.get(key)]
+            more = [
+                f"{key} {how[key]}"
+                for key in ("accepted", "at_bytes", "ending", "names_item", "prompt")
+                if how.get(key)
+            ]
             return ", ".join([f"API, {how['on']}: {how['fault']}", *more])
         where = f"after {how['match']}" if how.get("match") else "anywhere"
         return f"{self.kind}: {how['mode']} {how.get('direction', 'up')}, {where}"

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 from types import FrameType
@@ -121,8 +120,3 @@ def _verb(frame: FrameType | None) -> str:
             return f"{Path(path).stem}.{frame.f_code.co_name}"
         frame = frame.f_back
     return "unknown"
-
-
-def since(when: float) -> float:
-    """Seconds since a strike."""
-    return time.time() - when

@@ -73,6 +73,7 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
 
     def fail(self, mode: str, **how: Any) -> Fault:
         """Let something go wrong from now on; returns the fault, whose `fired` tells how often it did."""

@@ -1,6 +1,7 @@
-"""The ordinary command line in a process of its own, with points at which it ends or freezes: `python -m chaos.role worker --queues transfer`.
+"""The ordinary command line, with points at which it ends or freezes: `python -m chaos.role worker --queues transfer`.
 
-Environment: CHAOS_BOARD, the directory of points; CHAOS_WITHOUT, a safeguard to take out.
+What is imported here is imported before roles are forked. In the environment: CHAOS_BOARD, the directory of points, and
+CHAOS_WITHOUT, a safeguard to take out.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ import os
 import sys
 from pathlib import Path
 
+from chaos import points, safeguards
+
 import bakehouse_worker.cli
 import bakehouse_worker.tasks
-import bakehouse_worker.worker  # noqa: F401 - imported before the fork, so that a role starts in no time
-from chaos import points, safeguards
+import bakehouse_worker.worker
 
 
 def play(words: list[str], env: dict[str, str], home: str, log: str) -> None:

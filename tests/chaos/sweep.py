@@ -89,6 +89,7 @@ def main() -> int:
     wanted = parser.parse_args()
     home = wanted.home.resolve()
     home.mkdir(exist_ok=True)
+    (home / ".gitignore").write_text("*\n")
     with Services() as services:
         if wanted.replay:
             outcome = carry_out(plans.read(wanted.replay), home / f"replay-{time.time():.0f}", services)

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 SUMS = ("enqueued", "lost", "billed_twice", "sent_twice")
-HEAD = "| {} | fired | runs | records | lost | billed twice | sent twice | slowest recovery |\n|---|---:|---:|---:|---:|---:|---:|---:|"
+HEAD = (
+    "| {} | fired | runs | records | lost | billed twice | sent twice | slowest recovery |\n"
+    "|---|---:|---:|---:|---:|---:|---:|---:|"
+)
 
 
 def read(file: Path) -> list[dict[str, Any]]:
@@ -49,7 +52,9 @@ def _row(name: str, outcomes: Sequence[Mapping[str, Any]]) -> str:
     slowest = max(outcome["recovery"] for outcome in hit)
     shown = name.replace("|", "\\|")
     times = sum(outcome["fired"][name] for outcome in hit)
-    return " | ".join([f"| {shown}", f"{times:,}", str(len(hit)), *(f"{each:,}" for each in sums), f"{slowest:.1f} s |"])
+    return " | ".join(
+        [f"| {shown}", f"{times:,}", str(len(hit)), *(f"{each:,}" for each in sums), f"{slowest:.1f} s |"]
+    )
 
 
 if __name__ == "__main__":
