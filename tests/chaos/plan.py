@@ -160,6 +160,13 @@ def plan(seed: int, points: Sequence[str]) -> Plan:
     return Plan(seed, database, records, batch, readings, tuple(sorted(faults, key=lambda each: each.at)))
 
 
+def names(points: Sequence[str]) -> set[str]:
+    """The name of everything that plans with these points let go wrong, but for freezes, which are drawn among them."""
+    kinds = (("api", API), ("wire", WIRE), ("redis wire", REDIS_WIRE), ("process", PROCESSES))
+    known = {Fault(kind, 0.0, how).name for kind, hows in kinds for how in hows}
+    return known | {Fault("point", 0.0, {"point": point, "do": EXIT}).name for point in points}
+
+
 def recording() -> Plan:
     """A plan without crashes in which every station has its work: what it passes are the points."""
     rules = [API[number] for number in (0, 1, 2, 3, 10, 17, 21, 30)] + [{**API[13], "times": 1}, API[14]]

@@ -107,7 +107,7 @@ def main() -> int:
             outcome = run(seed, points, home, services)
             note(outcome, home / "outcomes.jsonl")
             wrong += not outcome.good
-    found = table.tables(table.read(home / "outcomes.jsonl"))
+    found = table.tables(table.read(home / "outcomes.jsonl"), plans.names(points))
     (home / "table.md").write_text(found)
     print(found)
     return int(wrong > 0)

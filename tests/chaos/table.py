@@ -1,10 +1,9 @@
-"""Outcomes as the tables of docs/reliability.md: `python -m chaos.table outcomes.jsonl`."""
+"""Outcomes as the tables of docs/reliability.md."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,14 @@ def read(file: Path) -> list[dict[str, Any]]:
     return list({(line["seed"], line["without"]): line for line in lines}.values())
 
 
-def tables(outcomes: Sequence[Mapping[str, Any]]) -> str:
-    """The sum of all runs, the faults, and the points at which processes ended or froze."""
+def tables(outcomes: Sequence[Mapping[str, Any]], known: Collection[str] = ()) -> str:
+    """The sum of all runs, the faults, and the points at which processes ended or froze; and what of the known never fired."""
     names = sorted({name for outcome in outcomes for name in outcome["fired"]})
     points = [name for name in names if name.startswith(("exit at ", "freeze at "))]
     others = [name for name in names if name not in points]
     parts = [_summary(outcomes), _table("fault", others, outcomes), _table("point", points, outcomes)]
+    if unfired := sorted(set(known) - set(names)):
+        parts.append(f"Never fired in these runs: {'; '.join(unfired)}.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -55,7 +56,3 @@ def _row(name: str, outcomes: Sequence[Mapping[str, Any]]) -> str:
     return " | ".join(
         [f"| {shown}", f"{times:,}", str(len(hit)), *(f"{each:,}" for each in sums), f"{slowest:.1f} s |"]
     )
-
-
-if __name__ == "__main__":
-    print(tables(read(Path(sys.argv[1]))))

@@ -102,7 +102,8 @@ def test_the_table_adds_up_what_the_runs_with_a_fault_counted():
             "good": False,
         },
     ]
-    told = table.tables(outcomes)
+    told = table.tables(outcomes, {"kill beat", "flush redis"})
     assert "2 seeds, 800 records, 4 faults: lost 1, " in told and "seeds that went wrong: 2" in told
+    assert "Never fired in these runs: flush redis." in told
     assert "| kill beat | 3 | 2 | 800 | 1 | 0 | 0 | 2.5 s |" in told
     assert "| exit at x | 1 | 1 | 500 | 1 | 0 | 0 | 2.5 s |" in told

@@ -35,7 +35,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
 
 def plan(safeguard: str) -> Plan:
     """What happens in the test of a safeguard. Batches take 6 s, so that what sleeps wakes while its batch still runs."""
-    return Plan(0, "sqlite", 200, 5, {"batch_seconds": 360}, FAULTS[safeguard], limit=25.0)
+    return Plan(0, "sqlite", 80, 5, {"batch_seconds": 360}, FAULTS[safeguard], limit=25.0)
 
 
 def compare(safeguard: str, home: Path, services: Services) -> tuple[Outcome, Outcome]:
