@@ -17,30 +17,42 @@ CRASHES = 5
 #: Seconds in which faults begin; records are enqueued over the same time.
 SPAN = 4.0
 
+Rule = dict[str, Any]
+LOST_BEFORE: Rule = {"on": "create", "fault": "lost_before_acceptance"}
+LOST_MIDWAY: Rule = {**LOST_BEFORE, "at_bytes": 3_000}
+LOST_AFTER: Rule = {"on": "create", "fault": "lost_after_acceptance"}
+LATE: Rule = {"on": "create", "fault": "slow_answer", "seconds": 1.5}
+WAITS: Rule = {"on": "create", "fault": "rate_limit"}
+NAMED: Rule = {"on": "create", "fault": "bad_request", "prompt": "poison", "names_item": True, "times": None}
+UNNAMED: Rule = {"on": "create", "fault": "bad_request", "prompt": "poison", "times": None}
+LIST_LOST: Rule = {"on": "list", "fault": "lost"}
+RESULTS_LOST: Rule = {"on": "results", "fault": "lost"}
+FAILS_ONCE: Rule = {"on": "result", "fault": "errored", "prompt": "shaky", "first_times": 1, "times": None}
+
 #: What the API may do. `prompt` strikes the records whose text contains it; "poison" ones are to fail, all others to succeed.
-API: tuple[dict[str, Any], ...] = (
-    {"on": "create", "fault": "lost_before_acceptance"},
-    {"on": "create", "fault": "lost_before_acceptance", "at_bytes": 3_000},
-    {"on": "create", "fault": "lost_after_acceptance"},
-    {"on": "create", "fault": "slow_answer", "seconds": 1.5},
+#: No 409: after one, all submissions wait for a minute, and so would the test.
+API: tuple[Rule, ...] = (
+    LOST_BEFORE,
+    LOST_MIDWAY,
+    LOST_AFTER,
+    LATE,
     {"on": "create", "fault": "slow_answer", "seconds": 3.5},
     {"on": "create", "fault": "slow_read", "seconds": 0.8},
     {"on": "create", "fault": "server_error"},
     {"on": "create", "fault": "server_error", "accepted": True},
     {"on": "create", "fault": "overloaded", "accepted": True},
     {"on": "create", "fault": "gateway_timeout", "accepted": True},
-    {"on": "create", "fault": "rate_limit"},
+    WAITS,
     {"on": "create", "fault": "unauthorized"},
-    {"on": "create", "fault": "conflict"},
-    {"on": "create", "fault": "bad_request", "prompt": "poison", "names_item": True, "times": None},
-    {"on": "create", "fault": "bad_request", "prompt": "poison", "times": None},
+    NAMED,
+    UNNAMED,
     {"on": "create", "fault": "edge_too_large", "prompt": "poison", "times": None},
     {"on": "list", "fault": "server_error"},
-    {"on": "list", "fault": "lost"},
+    LIST_LOST,
     {"on": "list", "fault": "empty"},
     {"on": "list", "fault": "lagging", "seconds": 60},
     {"on": "results", "fault": "server_error"},
-    {"on": "results", "fault": "lost"},
+    RESULTS_LOST,
     {"on": "results", "fault": "cut_mid_line", "lines": 7},
     {"on": "results", "fault": "cut_mid_line", "lines": 7, "ending": "close"},
     {"on": "results", "fault": "cut_at_line_end", "lines": 7},
@@ -49,7 +61,7 @@ API: tuple[dict[str, Any], ...] = (
     {"on": "results", "fault": "missing_line", "lines": 3},
     {"on": "results", "fault": "doubled_line", "lines": 3},
     {"on": "results", "fault": "unknown_id", "lines": 3},
-    {"on": "result", "fault": "errored", "prompt": "shaky", "first_times": 1, "times": None},
+    FAILS_ONCE,
     {"on": "result", "fault": "expired", "prompt": "shaky", "first_times": 1, "times": None},
 )
 WIRE: tuple[dict[str, Any], ...] = (
@@ -169,7 +181,8 @@ def names(points: Sequence[str]) -> set[str]:
 
 def recording() -> Plan:
     """A plan without crashes in which every station has its work: what it passes are the points."""
-    rules = [API[number] for number in (0, 1, 2, 3, 10, 17, 21, 30)] + [{**API[13], "times": 1}, API[14]]
+    rules = [LOST_BEFORE, LOST_MIDWAY, LOST_AFTER, LATE, WAITS, LIST_LOST, RESULTS_LOST, FAILS_ONCE]
+    rules += [{**NAMED, "times": 1}, UNNAMED]
     faults = [Fault("api", 0.0, {"times": 1, **rule}) for rule in rules]
     return Plan(0, "sqlite", 300, 20, {}, tuple(faults))
 
@@ -182,13 +195,13 @@ def _leading_to(points: Sequence[str]) -> list[dict[str, Any]]:
     """The API's faults without which nobody comes to these points."""
     found = []
     if any("doubts" in point or point.startswith("rescue") for point in points):
-        found += [API[0], API[2]]
+        found += [LOST_BEFORE, LOST_AFTER]
     if any("back_to_packed" in point or "put_off" in point for point in points):
-        found += [API[1], {"on": "list", "fault": "lost"}, {"on": "results", "fault": "lost"}]
+        found += [LOST_MIDWAY, LIST_LOST, RESULTS_LOST]
     if any("dissolve" in point or "fail_unsent" in point or "ready" in point for point in points):
-        found += [{**API[13], "times": 1}, {**API[14], "times": None}]
+        found += [{**NAMED, "times": 1}, UNNAMED]
     if any("holds" in point for point in points):
-        found += [{"on": "create", "fault": "rate_limit"}]
+        found += [WAITS]
     if any(point.startswith("lease") for point in points):
-        found += [{"on": "create", "fault": "slow_answer", "seconds": 1.5, "times": 4}]
+        found += [{**LATE, "times": 4}]
     return found

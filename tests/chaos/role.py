@@ -15,11 +15,13 @@ from chaos import points, safeguards
 import bakehouse_worker.cli
 import bakehouse_worker.tasks
 import bakehouse_worker.worker
+from bakehouse_worker.local import tether
 
 
 def play(words: list[str], env: dict[str, str], home: str, log: str) -> None:
     """Be this role, from a process that was forked for it: its environment, directory and output are set here."""
     os.setsid()
+    tether.tie_pool_child()  # and it outlives no test
     os.environ.clear()
     os.environ.update(env)
     os.chdir(home)

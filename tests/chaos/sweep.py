@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -87,6 +88,7 @@ def main() -> int:
     parser.add_argument("--safeguards", action="store_true", help="run each safeguard's test, with and without it")
     parser.add_argument("--replay", type=Path, help="carry out the plan.json of one run again")
     wanted = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what it started ends with it
     home = wanted.home.resolve()
     home.mkdir(exist_ok=True)
     (home / ".gitignore").write_text("*\n")
