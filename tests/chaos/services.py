@@ -39,7 +39,7 @@ class Services:
 
     def fork(self, words: list[str], env: dict[str, str], home: Path, log: Path) -> Any:
         """Start the command line as a process of its own, in a session of its own."""
-        process = self._forks.Process(target=role.play, args=(words, env, str(home), str(log)))
+        process = self._forks.Process(target=role.play, args=(words, env, str(home), str(log)), daemon=True)
         process.start()
         return process
 
