@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+SEEDS ?= 200
 
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## Make .venv with every dependency, pinned by constraints.txt
 
@@ -35,6 +36,12 @@ test-all:  ## The same on every Python of 3.11, 3.12 and 3.13 that is installed,
 mutants: $(READY)  ## Take each safeguard out, one at a time, and see its test fail
 	$(BIN)/python tests/mutants/run.py
 
+chaos: $(READY)  ## SEEDS (200) scenarios in which things are killed, cut and lost; the table is .chaos/table.md
+	PYTHONPATH=tests $(BIN)/python -m chaos.sweep --seeds $(SEEDS) --home .chaos
+
+chaos-safeguards: $(READY)  ## The test of each safeguard, with it and without it
+	PYTHONPATH=tests $(BIN)/python -m chaos.sweep --safeguards --home .chaos
+
 lint: $(READY)  ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,6 +55,6 @@ build: $(READY)  ## Wheel and sdist in dist/
 	$(BIN)/python -m build --no-isolation
 
 clean:  ## Remove .venv and everything that was built or demonstrated
-	rm -rf .venv .venv-3.* dist .bakehouse-demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-3.* dist .chaos .bakehouse-demo .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo test test-all mutants lint format build clean
+.PHONY: help setup demo test test-all mutants chaos chaos-safeguards lint format build clean

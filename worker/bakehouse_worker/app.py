@@ -71,6 +71,7 @@ def _rim(found: Broker, prefix: str, tick: float) -> dict[str, Any]:
         "accept_content": ["json"],
         "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1},
         "worker_prefetch_multiplier": 1,
+        "worker_lost_wait": 1.0,  # seconds that a pool process's place stays taken after its death; leases guard its work
         "worker_send_task_events": True,
         "task_send_sent_event": False,
         "worker_hijack_root_logger": False,

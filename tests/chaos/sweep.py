@@ -1,0 +1,119 @@
+"""Many seeds, one after the other, and their table: `python -m chaos.sweep --seeds 200`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from chaos import plan as plans
+from chaos import table, without
+from chaos.scenario import Outcome, carry_out
+from chaos.services import Services
+
+
+def record(home: Path, services: Services) -> list[str]:
+    """Let a cluster work without crashes and return the points that it passed."""
+    outcome = carry_out(plans.recording(), home / "recording", services)
+    show(outcome)
+    return sorted(file.name for file in (home / "recording" / "board" / "passed").iterdir())
+
+
+def run(seed: int, points: Sequence[str], home: Path, services: Services) -> Outcome:
+    """Carry out one seed. Its directory stays if it went wrong."""
+    folder = home / f"seed-{seed}"
+    shutil.rmtree(folder, ignore_errors=True)
+    outcome = carry_out(plans.plan(seed, points), folder, services)
+    show(outcome)
+    if outcome.good:
+        shutil.rmtree(folder, ignore_errors=True)
+    return outcome
+
+
+def show(outcome: Outcome) -> None:
+    verdict, plan = outcome.verdict, outcome.plan
+    told = "good" if outcome.good else f"WRONG (done {outcome.done}, doctor {outcome.sound})"
+    print(
+        f"seed {plan.seed:>4} {plan.database:<10} {verdict.enqueued:>5} records, lost {verdict.lost}, "
+        f"billed twice {verdict.billed_twice}, sent twice {verdict.sent_twice}, undelivered {verdict.undelivered}, "
+        f"{sum(outcome.fired.values()):>3} faults, {outcome.seconds:.1f} s, recovery {outcome.recovery:.1f} s: {told}",
+        flush=True,
+    )
+
+
+def safeguards(home: Path, services: Services) -> int:
+    """Test each safeguard with and without it; 1 if one holds nothing, or does not hold."""
+    rows = ["| safeguard | lost, sent twice, billed twice: with it | without it |", "|---|---|---|"]
+    wrong = 0
+    for safeguard in without.FAULTS:
+        kept, taken = without.compare(safeguard, home, services)
+        show(kept)
+        show(taken)
+        cells = [f"{v.lost}, {v.sent_twice}, {v.billed_twice}" for v in (kept.verdict, taken.verdict)]
+        rows.append(f"| {safeguard.replace('_', ' ')} | {cells[0]} | {cells[1]} |")
+        wrong += not kept.good or not (taken.verdict.lost or taken.verdict.sent_twice)
+    (home / "safeguards.md").write_text("\n".join(rows) + "\n")
+    print("\n".join(rows))
+    return int(wrong > 0)
+
+
+def note(outcome: Outcome, file: Path) -> None:
+    """Append an outcome to the file from which the table is made."""
+    line = {
+        "seed": outcome.plan.seed,
+        "without": outcome.plan.without,
+        "database": outcome.plan.database,
+        **asdict(outcome.verdict),
+        "good": outcome.good,
+        "recovery": round(outcome.recovery, 2),
+        "seconds": round(outcome.seconds, 2),
+        "fired": dict(outcome.fired),
+    }
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(line) + "\n")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=200, help="run seeds 1 to N")
+    parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin no further seed after so many minutes")
+    parser.add_argument("--home", type=Path, default=Path(".chaos"), help="directories of runs, and the table")
+    parser.add_argument("--safeguards", action="store_true", help="run each safeguard's test, with and without it")
+    parser.add_argument("--replay", type=Path, help="carry out the plan.json of one run again")
+    wanted = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what it started ends with it
+    home = wanted.home.resolve()
+    home.mkdir(exist_ok=True)
+    (home / ".gitignore").write_text("*\n")
+    with Services() as services:
+        if wanted.replay:
+            outcome = carry_out(plans.read(wanted.replay), home / f"replay-{time.time():.0f}", services)
+            show(outcome)
+            return int(not outcome.good)
+        if wanted.safeguards:
+            return safeguards(home, services)
+        shutil.rmtree(home / "recording", ignore_errors=True)
+        points = record(home, services)
+        print(f"{len(points)} crash points", flush=True)
+        wrong, until = 0, time.monotonic() + 60 * wanted.minutes
+        for seed in range(wanted.first, wanted.first + wanted.seeds):
+            if time.monotonic() > until:
+                break
+            outcome = run(seed, points, home, services)
+            note(outcome, home / "outcomes.jsonl")
+            wrong += not outcome.good
+    found = table.tables(table.read(home / "outcomes.jsonl"), plans.names(points))
+    (home / "table.md").write_text(found)
+    print(found)
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
