@@ -75,9 +75,9 @@ def test_a_400_otherwise_and_a_413_halve_the_batch(status, error_type, message):
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.5, 17.0, 86_400.0])
-@pytest.mark.parametrize("code", [None, "ramp_limit_exceeded"])
-def test_a_429_waits_for_as_long_as_the_api_says(seconds, code):
-    assert decide(Refused(429, "rate_limit_error", "slow down", retry_after=seconds, code=code), 5) == Wait(seconds)
+@pytest.mark.parametrize(("status", "code"), [(429, None), (429, "ramp_limit_exceeded"), (409, None)])
+def test_a_429_or_409_waits_for_as_long_as_the_api_says(seconds, status, code):
+    assert decide(Refused(status, "rate_limit_error", "slow down", retry_after=seconds, code=code), 5) == Wait(seconds)
 
 
 @pytest.mark.parametrize("status", [409, 429])

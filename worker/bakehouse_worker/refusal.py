@@ -62,10 +62,8 @@ def decide(refused: Refused, requests: int) -> Verdict:
         return Circuit(f"the API answered {refused.status} {refused.error_type} ({refused.code}): {refused.message}")
     if refused.code in PASSING_CODES:
         return Wait(PASSING_CODES[refused.code])
-    if refused.status == 429 and refused.code not in SPEND_CODES:
+    if refused.status == 409 or (refused.status == 429 and refused.code not in SPEND_CODES):
         return Wait(DEFAULT_WAIT if refused.retry_after is None else refused.retry_after)
-    if refused.status == 409:
-        return Wait(DEFAULT_WAIT)
     if refused.status in (400, 413, 422) and not is_account_trouble(refused.error_type, refused.message):
         named = _REQUEST.search(refused.message)
         if named and int(named[1]) < requests:
