@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -130,6 +131,16 @@ class Cluster:
             except psutil.NoSuchProcess:
                 continue
         process.wait(10)
+
+    def enqueue(self, count, size, job="job"):
+        """Enqueue a file of so many records, each of about so many bytes."""
+        file = self.home / "in.jsonl"
+        with file.open("w") as lines:
+            for number in range(count):
+                params = {"model": "claude-haiku-5-5", "max_tokens": 64}
+                params["messages"] = [{"role": "user", "content": f"item {number} " + "x" * size}]
+                lines.write(json.dumps({"custom_id": f"r{number}", "params": params}) + "\n")
+        assert self.command("enqueue", str(file), "--job", job).returncode == 0
 
     def stop(self):
         for process in self.processes.values():

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cluster import Server
 from journey_machine import Machine, wait_until
 
 from bakehouse_emulator import Running
@@ -35,6 +36,16 @@ def api(tmp_path):
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A Redis of one's own, which a test may kill."""
+    made = Server(tmp_path / "redis")
+    made.start()
+    yield made
+    if made.process.poll() is None:
+        made.kill()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 import textwrap
 
 import pytest
-from cluster import Cluster, Postgres, Server
+from cluster import Cluster, Postgres
 from journey_machine import wait_until
 
 LEASE = 12.0
@@ -38,14 +38,6 @@ APPLICATION = textwrap.dedent(
             insist(lambda: enqueue_record(params(n), custom_id=f"r{n}", job=job))
     """
 )
-
-
-@pytest.fixture
-def server(tmp_path):
-    made = Server(tmp_path / "redis")
-    made.start()
-    yield made
-    made.kill()
 
 
 @pytest.fixture

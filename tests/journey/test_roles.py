@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -10,7 +9,7 @@ import sys
 import time
 
 import pytest
-from cluster import ROLES, Cluster, Server
+from cluster import ROLES, Cluster
 from journey_machine import wait_until
 
 from bakehouse import Client, InboxUnavailable
@@ -19,15 +18,6 @@ from bakehouse.contract import Keys
 from bakehouse_worker import health
 from bakehouse_worker.store import reading
 from bakehouse_worker.store.database import open_database
-
-
-@pytest.fixture
-def server(tmp_path):
-    made = Server(tmp_path / "redis")
-    made.start()
-    yield made
-    if made.process.poll() is None:
-        made.kill()
 
 
 @pytest.fixture
@@ -48,16 +38,6 @@ def live_batches(cluster):
         return reading.live_batches(database)
     finally:
         database.close()
-
-
-def enqueue(cluster, count, size):
-    file = cluster.home / "in.jsonl"
-    with file.open("w") as lines:
-        for number in range(count):
-            params = {"model": "claude-haiku-5-5", "max_tokens": 64}
-            params["messages"] = [{"role": "user", "content": f"item {number} " + "x" * size}]
-            lines.write(json.dumps({"custom_id": f"r{number}", "params": params}) + "\n")
-    assert cluster.command("enqueue", str(file), "--job", "big").returncode == 0
 
 
 def test_health_turns_red_for_every_process_that_is_killed_or_frozen_and_says_which(cluster, server):
@@ -94,7 +74,7 @@ def test_a_worker_told_to_stop_hands_back_its_upload_at_once_and_leaves_no_heart
     api.rules({"on": "create", "fault": "slow_read", "seconds": 0.1, "times": 1})
     cluster.start_host("a")
     wait_until(lambda: cluster.ready("a"), "all work", 30)
-    enqueue(cluster, 2_000, 6_000)
+    cluster.enqueue(2_000, 6_000)
     wait_until(lambda: [b.state for b in live_batches(cluster)] == ["uploading"], "it uploads", 30)
     transfer = cluster.processes.pop(("a", "transfer"))
     transfer.terminate()
@@ -111,7 +91,7 @@ def test_a_worker_that_cannot_finish_ends_within_its_grace_and_its_create_is_fou
     cluster.env |= {"BAKEHOUSE_STOP_GRACE": "2", "BAKEHOUSE_LEASE": "3"}
     cluster.start_host("a")
     wait_until(lambda: cluster.ready("a"), "all work", 30)
-    enqueue(cluster, 5, 10)
+    cluster.enqueue(5, 10)
     wait_until(lambda: [b.state for b in live_batches(cluster)] == ["closing"], "the answer is awaited", 30)
     transfer = cluster.processes.pop(("a", "transfer"))
     transfer.terminate()
@@ -130,7 +110,7 @@ def test_plain_celery_runs_the_same_worker_and_beat(cluster, server):
     try:
         both = ("control+transfer+deliver", "beat")
         wait_until(lambda: cluster.command("health", *both, "--ready").returncode == 0, "both work", 30)
-        enqueue(cluster, 5, 10)
+        cluster.enqueue(5, 10)
         wait_until(lambda: "5 succeeded" in cluster.command("status").stdout, "all have their answers", 30)
     finally:
         for process in started:
@@ -182,5 +162,5 @@ def test_without_beat_the_workers_tick_by_themselves(cluster):
     for role in ("control", "transfer", "deliver"):
         cluster.start("a", role)
     wait_until(lambda: cluster.command("health", "control", "transfer", "--ready").returncode == 0, "they work", 30)
-    enqueue(cluster, 5, 10)
+    cluster.enqueue(5, 10)
     wait_until(lambda: "5 succeeded" in cluster.command("status").stdout, "all have their answers", 90)
