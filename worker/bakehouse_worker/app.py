@@ -109,3 +109,10 @@ def _forked(**_: object) -> None:
     from bakehouse_worker import worker
 
     worker.after_fork()
+
+
+@signals.beat_init.connect
+def _listen(sender: Any = None, **_: object) -> None:
+    from bakehouse_worker import beat
+
+    beat.listen(sender.scheduler)

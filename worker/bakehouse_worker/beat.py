@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 from celery import beat
@@ -16,6 +17,8 @@ log = logger("beat")
 class Scheduler(beat.Scheduler):
     """Celery's scheduler without a file, because ticks need no memory; with a heartbeat, and one line when Redis is away."""
 
+    stopping = False
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._pulse = Pulse(load().data_dir, "beat")
         super().__init__(*arguments, **options)
@@ -24,6 +27,8 @@ class Scheduler(beat.Scheduler):
 
     def tick(self, *arguments: Any, **options: Any) -> float:
         """Send what is due; returns the seconds until something is."""
+        if self.stopping:
+            raise SystemExit(0)
         self._pulse.mark()
         pause: float = super().tick(*arguments, **options)
         return pause
@@ -42,3 +47,14 @@ class Scheduler(beat.Scheduler):
         """End as it should."""
         super().close()
         self._pulse.stop()
+
+
+def listen(scheduler: Scheduler) -> None:
+    """End at SIGTERM or SIGINT, at the latest at the next tick: an exception out of a signal's handler may be swallowed on its way."""
+
+    def stop(_number: int, _frame: object) -> None:
+        scheduler.stopping = True
+        raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
