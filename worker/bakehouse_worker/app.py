@@ -79,7 +79,12 @@ def _rim(found: Broker, prefix: str, tick: float) -> dict[str, Any]:
         "beat_max_loop_interval": 5.0,  # its heartbeat must not wait for a slow tick
         "beat_enable_remote_control": True,
         "beat_schedule": {
-            "tick": {"task": "bakehouse.tick", "schedule": tick, "options": {"expires": max(3.0, 3 * tick)}},
+            # without retries: beat must not wait inside a call for a Redis that is away, the next tick is the next try
+            "tick": {
+                "task": "bakehouse.tick",
+                "schedule": tick,
+                "options": {"expires": max(3.0, 3 * tick), "retry": False},
+            },
         },
         "timezone": "UTC",
     }
