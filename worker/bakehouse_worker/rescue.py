@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import orjson
-
 from bakehouse_worker import doubt, wire
 from bakehouse_worker.accept import accept
 from bakehouse_worker.doubt import BY_HAND, WATCH_FOR, Adopt, Doubt, Listing, Read, Wait
@@ -125,13 +123,11 @@ def _read(runtime: Runtime, each: Doubt, remote: Remote) -> bool:
 
 def first_nonce(runtime: Runtime, remote_id: str) -> str | None:
     """Return the nonce that a batch's first result line carries; None if it is not of this installation."""
-    with runtime.gateway.results(remote_id) as lines:
-        line = next(lines, b"{}")
     try:
-        fields = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        with runtime.gateway.results(remote_id) as lines:
+            mine = wire.first_of(lines)
+    except ValueError:
         raise GatewayError("a line is not whole") from None
-    mine = wire.parse(str(fields.get("custom_id"))) if isinstance(fields, dict) else None
     return mine.nonce if mine is not None and mine.installation == runtime.installation else None
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bakehouse_worker import epoch, wire
-from bakehouse_worker.collect import read_line
 from bakehouse_worker.errors import Refused, Truncated
 from bakehouse_worker.log import logger
 from bakehouse_worker.remote import Remote
@@ -80,15 +79,13 @@ def first_id(runtime: Runtime, remote: Remote) -> wire.WireId | None:
     """Read one result line of an ended batch and return its id; None if it has not our form, or there is no line any more."""
     try:
         with runtime.gateway.results(remote.id) as lines:
-            line = next(lines, None)
-        read = read_line(line, 0, 0.0) if line is not None else None
-    except Truncated:
+            return wire.first_of(lines)
+    except (Truncated, ValueError):
         return None
     except Refused as error:
         if error.status != 404:
             raise
         return None
-    return read[0] if read else None
 
 
 def unknown(runtime: Runtime, since: float) -> Iterator[tuple[Sequence[Remote], set[str]]]:

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+import orjson
 
 OPEN = b'{"requests":['
 CLOSE = b"]}"
@@ -61,3 +64,12 @@ def request_size(id_prefix: str, record_id: int, attempt: int, params: int) -> i
 
 #: The most that one request adds to its params: its head with the longest ids there can be, the closing brace and a comma.
 OVERHEAD = len(request_head("0" * 8 + "-" + "0" * 16 + "-", 2**63 - 1, 99_999)) + 2
+
+
+def first_of(lines: Iterator[bytes]) -> WireId | None:
+    """Return the id that the first of a batch's result lines carries: it proves whose the batch is.
+
+    None if there is no line, or an id of another form. Raises ValueError if the line is not whole.
+    """
+    fields = orjson.loads(next(lines, b"{}"))
+    return parse(str(fields.get("custom_id"))) if isinstance(fields, dict) else None

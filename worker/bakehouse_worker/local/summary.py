@@ -22,11 +22,6 @@ class Summary:
     odd: dict[str, int]
     spend: list[SpendView]
 
-    @property
-    def all_succeeded(self) -> bool:
-        """Whether every record has its answer."""
-        return self.job.states.get(RecordState.SUCCEEDED, 0) == self.job.known
-
 
 def summarise(database: Database, name: str) -> Summary:
     """Read a job's numbers; costs as much as it has failures, not as it has records."""
