@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from chaos.points import EXIT, FREEZE
 
+#: Seconds before a point at which a process ended is armed again.
+AGAIN = 0.3
+
 LEASE = 2.0
-#: Crash points per plan: after a round of all points by so many, the first have their turn again.
-CRASHES = 5
+#: Records of a plan, from and below.
+SIZES = (3_000, 8_000)
+#: Crash points per plan, and how often a process ends at each: the next of the round, and those that fired least so far.
+CRASHES, RARE, TIMES = 4, 3, 3
+#: Points per plan at which a process freezes, twice.
+FREEZES = 2
 #: Seconds in which faults begin; records are enqueued over the same time.
-SPAN = 4.0
+SPAN = 5.0
 
 Rule = dict[str, Any]
 LOST_BEFORE: Rule = {"on": "create", "fault": "lost_before_acceptance"}
@@ -89,6 +96,10 @@ PROCESSES: tuple[dict[str, Any], ...] = (
     {"do": "restart redis", "seconds": 0.5},
     {"do": "restart redis", "seconds": 0.0},
     {"do": "flush redis"},
+    {"do": "hold the database", "seconds": LEASE + 1.5},
+    {"do": "set the clock", "by": 3_600},
+    {"do": "set the clock", "by": -3_600},
+    {"do": "restart postgresql", "seconds": 0.5},
 )
 #: Readings of what Anthropic's documents leave open, or leave to the caller.
 READINGS: dict[str, tuple[Any, ...]] = {
@@ -118,7 +129,7 @@ class Fault:
         if self.kind == "point":
             return f"{how['do']} at {how['point']}"
         if self.kind == "process":
-            return " ".join(str(how[key]) for key in ("do", "role") if key in how)
+            return " ".join(str(how[key]) for key in ("do", "role", "by") if key in how)
         if self.kind == "api":
             more = [
                 f"{key} {how[key]}"
@@ -153,23 +164,52 @@ def read(file: Path) -> Plan:
     return Plan(**{**fields, "faults": tuple(Fault(**each) for each in fields["faults"])})
 
 
-def plan(seed: int, points: Sequence[str]) -> Plan:
-    """Choose. Crash points go round, so that every one has its turn; the rest is drawn."""
-    dice = Random(f"plan {seed}")
-    turn = [points[(seed * CRASHES + number) % len(points)] for number in range(CRASHES)] if points else []
-    faults = [Fault("point", _when(dice) / 2, {"point": point, "do": EXIT}) for point in turn]
-    if frozen := [point for point in points if ":after:" in point and point.startswith(("submit", "collect", "lease"))]:
-        how = {"point": dice.choice(frozen), "do": FREEZE, "seconds": round(LEASE + dice.uniform(0.5, 3), 1)}
-        faults.append(Fault("point", _when(dice), how))
-    faults += [Fault("api", _when(dice), {"times": 1, **rule}) for rule in dice.sample(API, 4)]
-    faults += [Fault("api", 0.0, {"times": 1, **rule}) for rule in _leading_to(turn)]
-    faults += [Fault("wire", _when(dice), dict(how)) for how in dice.sample(WIRE, 2)]
-    faults += [Fault("redis wire", _when(dice), dict(how)) for how in dice.sample(REDIS_WIRE, 1)]
-    faults += [Fault("process", _when(dice), dict(how)) for how in dice.sample(PROCESSES, 3)]
+def plan(seed: int, points: Sequence[str], fired: Mapping[str, int] | None = None) -> Plan:
+    """Choose. Half goes round or is drawn, the other half is what fired least so far, by its name in the table."""
+    dice, database = Random(f"plan {seed}"), "postgresql" if seed % 2 else "sqlite"
+    chooser = _Chooser(dice, fired or {})
+    ends = [_at_point(point, EXIT, TIMES, AGAIN) for point in points]
+    turn = [ends[(seed * CRASHES + number) % len(ends)] for number in range(CRASHES)] if ends else []
+    turn += chooser.rarest([end for end in ends if end not in turn], RARE)
+    naps = [point for point in points if ":after:" in point and point.startswith(("submit", "collect", "lease"))]
+    frozen = [_at_point(point, FREEZE, 2, round(LEASE + dice.uniform(0.5, 3), 1)) for point in naps]
+    turn += chooser.choose(frozen, FREEZES)
+    chosen = chooser.choose([Fault("api", 0.0, {"times": 1, **rule}) for rule in API], 5)
+    chosen += chooser.choose([Fault("wire", 0.0, dict(how)) for how in WIRE], 3)
+    chosen += chooser.choose([Fault("redis wire", 0.0, dict(how)) for how in REDIS_WIRE], 1)
+    possible = [how for how in PROCESSES if database == "postgresql" or "postgresql" not in how["do"]]
+    chosen += chooser.choose([Fault("process", 0.0, dict(how)) for how in possible], 3)
+    faults = [replace(fault, at=_when(dice) / 2) for fault in turn] + [replace(f, at=_when(dice)) for f in chosen]
+    faults += [Fault("api", 0.0, {"times": 1, **rule}) for rule in _leading_to([*turn, *chosen])]
     readings = {name: dice.choice(values) for name, values in READINGS.items()}
-    database = "postgresql" if seed % 2 else "sqlite"
-    records, batch = dice.randrange(300, 1_001), dice.randrange(20, 61)
+    records = dice.randrange(*SIZES)
+    batch = records // dice.randrange(15, 40)
     return Plan(seed, database, records, batch, readings, tuple(sorted(faults, key=lambda each: each.at)))
+
+
+def small(made: Plan) -> Plan:
+    """The same plan with fewer records, for a suite that is run often."""
+    return replace(made, records=made.records // 8, batch=max(20, made.batch // 8))
+
+
+class _Chooser:
+    def __init__(self, dice: Random, fired: Mapping[str, int]) -> None:
+        self._dice, self._fired = dice, fired
+
+    def rarest(self, faults: Sequence[Fault], count: int) -> list[Fault]:
+        """Those that fired least."""
+        mixed = self._dice.sample(faults, len(faults))
+        return sorted(mixed, key=lambda fault: self._fired.get(fault.name, 0))[:count]
+
+    def choose(self, faults: Sequence[Fault], count: int) -> list[Fault]:
+        """Half of them those that fired least, the others drawn."""
+        chosen = self.rarest(faults, (count + 1) // 2)
+        others = [fault for fault in faults if fault not in chosen]
+        return chosen + self._dice.sample(others, min(len(others), count // 2))
+
+
+def _at_point(point: str, do: str, times: int, seconds: float) -> Fault:
+    return Fault("point", 0.0, {"point": point, "do": do, "times": times, "seconds": seconds})
 
 
 def names(points: Sequence[str]) -> set[str]:
@@ -191,17 +231,22 @@ def _when(dice: Random) -> float:
     return round(dice.uniform(0.0, SPAN), 2)
 
 
-def _leading_to(points: Sequence[str]) -> list[dict[str, Any]]:
-    """The API's faults without which nobody comes to these points."""
+def _leading_to(faults: Sequence[Fault]) -> list[dict[str, Any]]:
+    """The API's faults without which nobody comes to these points, or asks for the list."""
     found = []
+    points = [fault.how["point"] for fault in faults if fault.kind == "point"]
+    if any(fault.how.get("on") == "list" for fault in faults):
+        found += [LOST_AFTER, LOST_MIDWAY]
     if any("doubts" in point or point.startswith("rescue") for point in points):
-        found += [LOST_BEFORE, LOST_AFTER]
+        found += [{**LOST_BEFORE, "times": 3}, {**LOST_AFTER, "times": 3}]
     if any("back_to_packed" in point or "put_off" in point for point in points):
-        found += [LOST_MIDWAY, LIST_LOST, RESULTS_LOST]
+        found += [{**rule, "times": 3} for rule in (LOST_MIDWAY, LIST_LOST, RESULTS_LOST)]
     if any("dissolve" in point or "fail_unsent" in point or "ready" in point for point in points):
-        found += [{**NAMED, "times": 1}, UNNAMED]
+        found += [{**NAMED, "times": 3}, UNNAMED]
+    if any("confirm" in point for point in points):
+        found += [{**LOST_AFTER, "times": 3}]
     if any("holds" in point for point in points):
-        found += [WAITS]
+        found += [{**WAITS, "times": 3}]
     if any(point.startswith("lease") for point in points):
-        found += [{**LATE, "times": 4}]
+        found += [{**LATE, "times": 8}]
     return found

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from types import FrameType
@@ -41,13 +42,13 @@ class Board:
         """Let the next process that comes to this point end or freeze there; one process, once."""
         (self.armed / point).write_text(how)
 
-    def strikes(self) -> dict[str, tuple[str, int, float]]:
-        """What has fired: {point: (how, process, when)}."""
+    def strikes(self) -> dict[str, tuple[str, str, int]]:
+        """What has fired: {strike: (how, point, process)}."""
         found = {}
         for file in self.fired.iterdir():
-            how, _, pid = file.read_text().partition(" ")
-            if pid:
-                found[file.name] = (how, int(pid), file.stat().st_mtime)
+            point, _, process = file.name.partition("~")
+            if how := file.read_text():  # it stands there when the process is about to end
+                found[file.name] = (how, point, int(process.partition(".")[0]))
         return found
 
     def points(self) -> list[str]:
@@ -59,11 +60,11 @@ class Board:
         if point not in self._noted:
             self._noted.add(point)
             (self.passed / point).touch()
-        armed, fired = self.armed / point, self.fired / point
+        armed, mine = self.armed / point, self.armed / f"{point}~{os.getpid()}.{time.monotonic_ns()}"
         with contextlib.suppress(FileNotFoundError):
-            armed.rename(fired)  # one process wins
-            how = fired.read_text()
-            fired.write_text(f"{how} {os.getpid()}")
+            armed.rename(mine)  # one process wins
+            how = mine.read_text()
+            mine.rename(self.fired / mine.name)
             if how == FREEZE:
                 os.kill(os.getpid(), signal.SIGSTOP)
             else:

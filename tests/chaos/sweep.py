@@ -8,12 +8,13 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
 from chaos import plan as plans
 from chaos import table, without
+from chaos.plan import Plan
 from chaos.scenario import Outcome, carry_out
 from chaos.services import Services
 
@@ -25,11 +26,11 @@ def record(home: Path, services: Services) -> list[str]:
     return sorted(file.name for file in (home / "recording" / "board" / "passed").iterdir())
 
 
-def run(seed: int, points: Sequence[str], home: Path, services: Services) -> Outcome:
-    """Carry out one seed. Its directory stays if it went wrong."""
-    folder = home / f"seed-{seed}"
+def run(plan: Plan, home: Path, services: Services) -> Outcome:
+    """Carry out one seed's plan. Its directory stays if it went wrong."""
+    folder = home / f"seed-{plan.seed}"
     shutil.rmtree(folder, ignore_errors=True)
-    outcome = carry_out(plans.plan(seed, points), folder, services)
+    outcome = carry_out(plan, folder, services)
     show(outcome)
     if outcome.good:
         shutil.rmtree(folder, ignore_errors=True)
@@ -102,11 +103,13 @@ def main() -> int:
         shutil.rmtree(home / "recording", ignore_errors=True)
         points = record(home, services)
         print(f"{len(points)} crash points", flush=True)
+        fired = Counter(table.fired(table.read(home / "outcomes.jsonl")))
         wrong, until = 0, time.monotonic() + 60 * wanted.minutes
         for seed in range(wanted.first, wanted.first + wanted.seeds):
             if time.monotonic() > until:
                 break
-            outcome = run(seed, points, home, services)
+            outcome = run(plans.plan(seed, points, fired), home, services)
+            fired.update(outcome.fired)
             note(outcome, home / "outcomes.jsonl")
             wrong += not outcome.good
     found = table.tables(table.read(home / "outcomes.jsonl"), plans.names(points))

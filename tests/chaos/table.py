@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,16 @@ HEAD = (
 
 def read(file: Path) -> list[dict[str, Any]]:
     """Outcomes, one a line; of a seed that ran more than once, the last."""
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     return list({(line["seed"], line["without"]): line for line in lines}.values())
+
+
+def fired(outcomes: Iterable[Mapping[str, Any]]) -> Counter[str]:
+    """How often everything fired."""
+    total: Counter[str] = Counter()
+    for outcome in outcomes:
+        total.update(outcome["fired"])
+    return total
 
 
 def tables(outcomes: Sequence[Mapping[str, Any]], known: Collection[str] = ()) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from chaos import plan as plans
 from chaos import sweep, without
 from chaos.scenario import carry_out
 from chaos.services import Services
@@ -32,7 +33,7 @@ def test_every_station_that_writes_has_its_crash_points(points):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_nothing_is_lost_or_billed_twice_whatever_fails(seed, points, services, tmp_path):
-    outcome = sweep.run(seed, points, tmp_path, services)
+    outcome = sweep.run(plans.small(plans.plan(seed, points)), tmp_path, services)
     assert outcome.good, f"seed {seed}: {outcome.verdict}; its plan and logs are in {tmp_path}"
     assert outcome.fired
 

@@ -10,14 +10,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+import psycopg
 import redis
 from chaos.crew import Crew
 from chaos.plan import LEASE, Fault, Plan
 from chaos.points import FREEZE, Board
 from chaos.proxy import Proxy
+from chaos.services import Services
+from clocks import Wall
 from cluster import Server
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from bakehouse_emulator import Running
+from bakehouse_worker.store import holds, retention
+from bakehouse_worker.store.database import Database
 
 
 @dataclass
@@ -39,6 +46,9 @@ class World:
     redis_wire: Proxy
     crew: Crew
     board: Board
+    wall: Wall
+    services: Services
+    database: Database
     all_accepted: Callable[[], bool]
 
 
@@ -50,6 +60,7 @@ class Trouble:
         self._waiting = list(plan.faults)
         self._later: list[tuple[float, Callable[[], None]]] = []
         self._watched: list[Watched] = []
+        self._struck: set[str] = set()
         self._rules = 0
         self.fired: Counter[str] = Counter()
         self.started = self.last = time.monotonic()
@@ -63,8 +74,9 @@ class Trouble:
         """Begin and end what is due, and note what has fired."""
         elapsed = time.monotonic() - self.started
         for fault in [each for each in self._waiting if each.at <= elapsed]:
-            if self._begin(fault):
-                self._waiting.remove(fault)
+            with suppress(DBAPIError, psycopg.Error):  # a database that is away: again at the next turn
+                if self._begin(fault):
+                    self._waiting.remove(fault)
         for each in [each for each in self._later if each[0] <= time.monotonic()]:
             each[1]()
             self._later.remove(each)
@@ -77,22 +89,34 @@ class Trouble:
             if (more := each.count() - each.seen) > 0:
                 each.seen += more
                 self._note(each.name, more)
-        for point, (how, pid, _) in self._world.board.strikes().items():
-            if not self.fired[name := f"{how} at {point}"]:
-                self._note(name)
-                if how == FREEZE:
-                    self._after(self._frozen_for(point), lambda pid=pid: _go_on(pid))  # type: ignore[misc]
+        for strike, (how, point, process) in self._world.board.strikes().items():
+            if strike not in self._struck:
+                self._struck.add(strike)
+                self._strike(how, point, process)
 
     def end(self) -> None:
         """The network is well again."""
         self._world.wire.heal()
         self._world.redis_wire.heal()
+        self._world.services.start_postgres()
+
+    def _strike(self, how: str, point: str, process: int) -> None:
+        """A process ended or froze at a point: note it, let it go on, and arm the point again if that was wanted."""
+        self._note(f"{how} at {point}")
+        fault = next(f for f in self._plan.faults if f.how.get("point") == point and f.how["do"] == how)
+        pause = float(fault.how["seconds"])
+        if how == FREEZE:
+            self._after(pause, lambda: _go_on(process))
+        if self.fired[f"{how} at {point}"] < fault.how.get("times", 1):
+            self._after(pause, lambda: self._world.board.arm(point, how))
 
     def _begin(self, fault: Fault) -> bool:
         """Let a fault begin; False if it must wait."""
         if fault.kind == "process":
             return self._process(fault)
         if fault.kind == "point":
+            if fault.how["point"].startswith("prune"):
+                holds.put(self._world.database, retention.TURN_KEY, "0")  # it has one turn an hour
             self._world.board.arm(fault.how["point"], fault.how["do"])
         elif fault.kind == "api":
             self._rule(fault)
@@ -120,6 +144,13 @@ class Trouble:
         elif how["do"] == "restart redis":
             world.redis.kill()
             self._after(how["seconds"], world.redis.start)
+        elif how["do"] == "restart postgresql":
+            world.services.kill_postgres()
+            self._after(how["seconds"], world.services.start_postgres)
+        elif how["do"] == "hold the database":
+            self._after(how["seconds"], _held(world.database))
+        elif how["do"] == "set the clock":
+            world.wall.step(how["by"])
         elif how["do"] == "stop":
             world.crew.freeze(how["role"])
             self._after(how["seconds"], lambda: world.crew.thaw(how["role"]))
@@ -137,13 +168,24 @@ class Trouble:
     def _after(self, seconds: float, action: Callable[[], None]) -> None:
         self._later.append((time.monotonic() + seconds, action))
 
-    def _frozen_for(self, point: str) -> float:
-        frozen = (f.how for f in self._plan.faults if f.how.get("point") == point and f.how["do"] == FREEZE)
-        return float(next(frozen)["seconds"])
-
     def _note(self, name: str, times: int = 1) -> None:
         self.fired[name] += times
         self.last = time.monotonic()
+
+
+def _held(database: Database) -> Callable[[], None]:
+    """Take what every writer needs, and return what gives it back."""
+    connection = database.engine.connect().execution_options(bakehouse_begin="IMMEDIATE")
+    begun = connection.begin()
+    if not database.sqlite:
+        connection.execute(text("LOCK TABLE batch IN EXCLUSIVE MODE"))
+
+    def give_back() -> None:
+        with suppress(DBAPIError):  # the server may be gone meanwhile
+            begun.rollback()
+            connection.close()
+
+    return give_back
 
 
 def _go_on(pid: int) -> None:

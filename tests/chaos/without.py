@@ -20,7 +20,7 @@ def _api(**rule: Any) -> Fault:
 
 
 def _point(point: str, do: str, seconds: float = 0.0) -> Fault:
-    return Fault("point", 0.0, {"point": point, "do": do, "seconds": seconds})
+    return Fault("point", 0.0, {"point": point, "do": do, "times": 1, "seconds": seconds})
 
 
 FAULTS: dict[str, tuple[Fault, ...]] = {

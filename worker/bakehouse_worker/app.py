@@ -83,7 +83,8 @@ def _rim(found: Broker, prefix: str, tick: float) -> dict[str, Any]:
             "tick": {
                 "task": "bakehouse.tick",
                 "schedule": tick,
-                "options": {"expires": max(3.0, 3 * tick), "retry": False},
+                # and they do not expire, because that compares two hosts' clocks; one tick soon after another does nothing
+                "options": {"retry": False},
             },
         },
         "timezone": "UTC",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import Any
 
 from celery import beat
@@ -11,6 +12,9 @@ from bakehouse_worker.health import Pulse
 from bakehouse_worker.log import logger
 from bakehouse_worker.settings import load
 
+#: Seconds by which the clock must jump before it counts as set.
+STEP = 1.0
+
 log = logger("beat")
 
 
@@ -18,6 +22,7 @@ class Scheduler(beat.Scheduler):
     """Celery's scheduler without a file, because ticks need no memory; with a heartbeat, and one line when Redis is away."""
 
     stopping = False
+    _offset: float | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._pulse = Pulse(load().data_dir, "beat")
@@ -30,8 +35,19 @@ class Scheduler(beat.Scheduler):
         if self.stopping:
             raise SystemExit(0)
         self._pulse.mark()
+        self._keep_time()
         pause: float = super().tick(*arguments, **options)
         return pause
+
+    def _keep_time(self) -> None:
+        """Count anew when the machine's clock was set: Celery's plan is in its hours, and set back, it would rest until then."""
+        offset = time.time() - time.monotonic()
+        if self._offset is not None and abs(offset - self._offset) > STEP:
+            log.warning("the clock was set", seconds=round(offset - self._offset))
+            for entry in self.schedule.values():
+                entry.last_run_at = entry.default_now()
+            self._heap = None
+        self._offset = offset
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Ring. What cannot be sent now is due again at the next tick."""

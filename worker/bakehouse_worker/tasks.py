@@ -25,8 +25,10 @@ def current() -> Runtime:
 @app.task(name="bakehouse.tick", base=Station, send_events=False)
 def tick() -> None:
     """Derive what is due from the tables and ring for it. Unseen in Flower; what it rings for is seen."""
-    from bakehouse_worker.ticking import due_doorbells
+    from bakehouse_worker.ticking import due_doorbells, is_early
 
+    if is_early(current()):
+        return
     for name, words in due_doorbells(current()):
         ring(name, *words)
 

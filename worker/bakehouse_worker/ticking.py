@@ -26,6 +26,12 @@ LATE_TICKS, LATE = 10.0, 20.0
 Doorbell = tuple[str, tuple[Any, ...]]
 
 
+def is_early(runtime: Runtime) -> bool:
+    """Tell whether the last tick was worked on just now: of those that piled up while no worker was there, one is enough."""
+    ticked = holds.get(runtime.database, "ticked_at")
+    return ticked is not None and 0 <= runtime.database.now() - float(ticked) < runtime.settings.tick / 2
+
+
 def is_late(runtime: Runtime) -> bool:
     """Tell whether no tick was worked on for so long that somebody else should do it; before the first, from now on."""
     ticked, now = holds.get(runtime.database, "ticked_at"), runtime.database.now()

@@ -6,7 +6,6 @@ Both databases take the same verbs; what differs between them stands in this fil
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, Operationa
 from sqlmodel import SQLModel
 
 from bakehouse import ConfigurationError
+from bakehouse_worker.store.clock import LocalClock, ServerClock
 from bakehouse_worker.tables import table
 
 #: The first SQLite with the fix for a WAL reset that could lose committed pages, and the branches it was carried back to.
@@ -33,24 +33,12 @@ class RowRefused(Exception):
 
 
 class Database:
-    """A store. `clock` gives seconds since 1970 and is injected by tests.
+    """A store. `now()` tells the time that leases are measured by, in seconds since 1970: one clock for all workers."""
 
-    Without one, leases are measured by the clock that all workers share: PostgreSQL's own, or this machine's for SQLite.
-    """
-
-    def __init__(self, engine: Engine, clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
         self.engine = engine
         self.sqlite = engine.dialect.name == "sqlite"
-        self._clock = clock
-
-    def now(self) -> float:
-        """Return the time that leases are measured by, in seconds since 1970."""
-        if self._clock is not None:
-            return self._clock()
-        if self.sqlite:
-            return time.time()
-        with self.engine.connect() as connection:
-            return float(connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())")) or 0.0)
+        self.now = clock
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -105,10 +93,14 @@ class Database:
 
 
 def open_database(url: str, sqlite_path: Path, clock: Callable[[], float] | None = None) -> Database:
-    """Open the store at `url`, or SQLite at `sqlite_path` when the URL is empty. Connects lazily; checks the SQLite library."""
+    """Open the store at `url`, or SQLite at `sqlite_path` when the URL is empty. Connects lazily; checks the SQLite library.
+
+    `clock` is injected by tests; without one, it is PostgreSQL's, or this machine's for SQLite.
+    """
     if url:
-        return Database(_server_engine(url), clock)
-    return Database(_sqlite_engine(sqlite_path), clock)
+        engine = _server_engine(url)
+        return Database(engine, clock or ServerClock(engine).now)
+    return Database(_sqlite_engine(sqlite_path), clock or LocalClock(sqlite_path.with_name("clock")).now)
 
 
 def reach(database: Database) -> None:
