@@ -16,9 +16,9 @@ AGAIN = 0.3
 
 LEASE = 2.0
 #: Records of a plan, from and below.
-SIZES = (3_000, 8_000)
+SIZES = (3_200, 7_200)
 #: Crash points per plan, and how often a process ends at each: the next of the round, and those that fired least so far.
-CRASHES, RARE, TIMES = 4, 3, 3
+CRASHES, RARE, TIMES = 3, 3, 3
 #: Points per plan at which a process freezes, twice.
 FREEZES = 2
 #: Seconds in which faults begin; records are enqueued over the same time.

@@ -54,6 +54,7 @@ class Outcome:
     seconds: float
     recovery: float
     fired: Counter[str] = field(default_factory=Counter)
+    passed: list[str] = field(default_factory=list)  # crash points that its processes came to
 
     @property
     def good(self) -> bool:
@@ -137,7 +138,8 @@ class _Scenario:
         sound = crew.command("doctor") == 0
         crew.end()
         recovery = max(0.0, ended - trouble.last)
-        return Outcome(self.plan, self._verdict(), done, sound, ended - trouble.started, recovery, trouble.fired)
+        passed, took = self.world.board.points(), ended - trouble.started
+        return Outcome(self.plan, self._verdict(), done, sound, took, recovery, trouble.fired, passed)
 
     def _ready(self) -> bool:
         self.world.crew.tend()
