@@ -8,7 +8,9 @@ import orjson
 import pytest
 
 from bakehouse_worker import collect as station
+from bakehouse_worker import wire
 from bakehouse_worker.collect import collect
+from bakehouse_worker.submit import submit
 from bakehouse_worker.wire import WireId
 
 
@@ -87,8 +89,6 @@ def test_an_adopted_batch_of_somebody_else_is_given_back(world):
 
     world.server.rules({"on": "create", "fault": "lost_before_acceptance", "times": 1})
     (batch,) = world.packed(2)
-    from bakehouse_worker.submit import submit
-
     assert submit(world.runtime, batch) == "in doubt"
     foreign = [{"custom_id": f"theirs-{n}", "params": world.params("theirs")} for n in range(2)]
     headers = {"x-api-key": "k", "anthropic-version": "2026-10-21"}
@@ -97,6 +97,25 @@ def test_an_adopted_batch_of_somebody_else_is_given_back(world):
     ledger = world.server.ledger(prompt="item")
     assert [entry["accepted"] for entry in ledger.values()] == [1, 1]
     assert [ending.sendings for ending in world.endings().values()] == [1, 1]  # and it cost no attempt
+
+
+def test_ids_of_another_installation_are_not_ours_though_they_carry_the_same_nonce(make_world, monkeypatch):
+    """As after a database was copied: what tells two installations apart is the first part of the id, and nothing else."""
+    monkeypatch.setattr(wire, "new_nonce", lambda: "0123456789abcdef")
+    mine, theirs = make_world(), make_world()
+    mine.server.rules({"on": "create", "fault": "lost_before_acceptance", "times": 1})
+    (batch,) = mine.packed(2, text="mine")
+    assert submit(mine.runtime, batch) == "in doubt"
+    theirs.submitted(2, text="theirs")
+    monkeypatch.undo()
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", mine.server.url)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "key")
+    for world in (mine, theirs):
+        assert world.run_to_end()["succeeded"] == 2
+        for custom_id, ending in world.endings().items():
+            text = orjson.loads(ending.line)["result"]["message"]["content"][0]["text"]
+            assert text == answer_to(custom_id)
+    assert mine.server.totals()["accepted_twice"] == 0
 
 
 @pytest.mark.parametrize(

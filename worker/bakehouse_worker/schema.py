@@ -11,7 +11,8 @@ from bakehouse import ConfigurationError
 from bakehouse_worker.store import schema_stamp
 from bakehouse_worker.store.database import Database
 
-#: The newest revision in `migrations/versions`; a test compares them.
+#: The newest revision in `migrations/versions`; a test compares them. Revisions are four digits and grow. A migration only adds, with
+#: defaults, so that workers of the release before go on while hosts are upgraded one by one.
 HEAD = "0001"
 
 
@@ -20,6 +21,10 @@ def ensure(database: Database, *, auto_migrate: bool) -> bool:
     found = schema_stamp.read(database)
     if found == HEAD:
         return False
+    if found is not None and found > HEAD:
+        raise ConfigurationError(
+            f"the database is at {found}, of a newer release than this one, which knows {HEAD}: upgrade this host"
+        )
     if not auto_migrate:
         state = f"is at {found}" if found else "has no schema"
         raise ConfigurationError(
