@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import event, text
 
 from bakehouse import ConfigurationError
-from bakehouse_worker import schema
 from bakehouse_worker import collect as station
+from bakehouse_worker import schema
 from bakehouse_worker.accept import accept
 from bakehouse_worker.chunk import chunk
 from bakehouse_worker.collect import collect
