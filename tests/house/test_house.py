@@ -215,3 +215,23 @@ def _indexes(database: Database) -> dict[str, str]:
     query = text("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
     with database.read() as connection:
         return {name: " ".join(sql.split()) for name, sql in connection.execute(query)}
+
+
+def test_a_database_of_the_release_before_is_brought_up_with_what_stands_in_it(tmp_path: Path) -> None:
+    from alembic import command
+
+    database = open_database("", tmp_path / "old.sqlite")
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    with database.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    with database.write() as connection:
+        connection.execute(text("INSERT INTO job (name, created_at, rejected_pruned) VALUES ('old', 1.0, 0)"))
+        lane = "INSERT INTO lane (job_id, key, priority, api_version, betas) VALUES (1, 'k', 0, 'v', '')"
+        connection.execute(text(lane))
+    assert schema.ensure(database, auto_migrate=True)
+    with database.read() as connection:
+        assert connection.execute(text("SELECT name, canary FROM job")).one() == ("old", None)
+        assert connection.scalar(text("SELECT model FROM lane")) == ""
+    database.close()

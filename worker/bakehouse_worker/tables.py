@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Table, Text, text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, String, Table, Text, text
 from sqlmodel import Field, SQLModel
 
 #: Rowids on SQLite must be INTEGER; PostgreSQL needs 64 bits.
@@ -33,6 +33,7 @@ class Job(SQLModel, table=True):
     rejected_pruned: int = Field(
         default=0, sa_type=BigInteger
     )  #: rejected receipts that are known only as a number now
+    canary: int | None = None  #: records that go ahead until their results decide about the others; None: all may go
 
 
 class Lane(SQLModel, table=True):
@@ -45,6 +46,9 @@ class Lane(SQLModel, table=True):
     api_version: str
     betas: str  #: comma list, sorted
     on_result: str | None = None
+    model: str = Field(
+        default="", sa_column=Column(String, nullable=False, server_default=text("''"))
+    )  #: empty before 0002
 
 
 _WITH_CONTENT = "settled_at IS NOT NULL AND content_gone_at IS NULL"
@@ -72,6 +76,7 @@ class Record(SQLModel, table=True):
     settled_at: float | None = None
     content_gone_at: float | None = None  #: when bodies and answers were pruned or erased
     erased_at: float | None = None  #: when a person had the content erased
+    cancel_asked_at: float | None = None  #: since when it is to be canceled; if it was sent, its answer still counts
 
     __table_args__ = (
         Index("record_by_custom_id", "job_id", "custom_id", unique=True),
@@ -129,6 +134,7 @@ class Batch(SQLModel, table=True):
     ended_at: float | None = None
     finished_at: float | None = None  #: every member settled, or dissolved
     alarm: str | None = None  #: what a person should know, in one sentence
+    cancel_asked_at: float | None = None  #: since when the API is to be asked to cancel it: all its members are
 
     __table_args__ = (
         _partial("finished_at IS NULL", "batch_live", "state"),
@@ -181,6 +187,7 @@ class Result(SQLModel, table=True):
     error_type: str | None = None
     error: str | None = Field(default=None, sa_type=Text)
     stop_reason: str | None = None
+    request_id: str | None = None  #: the API's, of a request that failed: what its support asks for
     model: str | None = None
     input_tokens: int = 0
     output_tokens: int = 0
@@ -242,6 +249,14 @@ class Spend(SQLModel, table=True):
     cost_sync: float
 
 
+class Caveat(SQLModel, table=True):
+    """How many of a job's succeeded records have an answer that is not what was asked; kept by deltas like the counters."""
+
+    job_id: int = Field(sa_column=Column(BigId, primary_key=True, autoincrement=False))
+    reason: str = Field(primary_key=True)  #: a stop reason such as `refusal` or `max_tokens`, or `empty`
+    records: int = Field(sa_type=BigInteger)
+
+
 class Tally(SQLModel, table=True):
     """How many settled results said what; kept by deltas like the counters, for all jobs together."""
 
@@ -253,8 +268,10 @@ class Tally(SQLModel, table=True):
 class Hold(SQLModel, table=True):
     """Why submissions wait, since when, and until when (None: until a person or a probe ends it)."""
 
-    scope: str = Field(primary_key=True)
-    kind: str  #: paused (a person), circuit (the API refuses), retry_after, restored (from a backup)
+    scope: str = Field(primary_key=True)  #: `submit` (all of them), `model:NAME` or `job:NAME`
+    kind: (
+        str  #: paused (a person), circuit (the API refuses), retry_after, restored (from a backup), parked (model, job)
+    )
     reason: str
     since: float
     until: float | None = None

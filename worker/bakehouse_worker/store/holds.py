@@ -1,4 +1,4 @@
-"""Why submissions wait, and small facts about the installation."""
+"""Why submissions wait: all of them, those of a model, those of a job; and small facts about the installation."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ _hold, _meta = table(Hold), table(Meta)
 
 SUBMIT = "submit"
 PAUSED, CIRCUIT, RETRY_AFTER, RESTORED = "paused", "circuit", "retry_after", "restored"
+#: The kind of a hold on one model or one job: a person decides, or what was wrong is found right again.
+PARKED = "parked"
+MODEL, JOB = "model", "job"
 #: Holds that only a person ends; nothing that the API says takes their place.
 STANDING = (PAUSED, RESTORED)
 
@@ -26,6 +29,41 @@ class Wait:
     reason: str
     since: float
     until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A model or a job (`what`) whose pending records wait. `since` is seconds since 1970."""
+
+    what: str
+    name: str
+    reason: str
+    since: float
+
+
+def park(database: Database, what: str, name: str, reason: str) -> bool:
+    """Let the pending records of a model or a job wait; the first reason stays. False if they waited already."""
+    row = {"scope": f"{what}:{name}", "kind": PARKED, "reason": reason, "since": database.now(), "until": None}
+    with database.write() as connection:
+        statement = database.insert(Hold).on_conflict_do_nothing(index_elements=["scope"])
+        return connection.execute(statement, row).rowcount == 1
+
+
+def parked(database: Database) -> list[Parked]:
+    """Return the models and jobs whose records wait, oldest first."""
+    query = select(_hold).where(_hold.c.kind == PARKED).order_by(_hold.c.since, _hold.c.scope)
+    with database.read() as connection:
+        return [
+            Parked(*row.scope.partition(":")[::2], reason=row.reason, since=row.since)
+            for row in connection.execute(query)
+        ]
+
+
+def unpark(database: Database, what: str, name: str) -> bool:
+    """Let the records of a model or a job go on; False if nothing held them."""
+    with database.write() as connection:
+        mine = (_hold.c.scope == f"{what}:{name}") & (_hold.c.kind == PARKED)
+        return connection.execute(delete(_hold).where(mine)).rowcount == 1
 
 
 def hold(database: Database, kind: str, reason: str, until: float | None) -> None:

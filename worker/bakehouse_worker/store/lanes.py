@@ -13,8 +13,8 @@ from bakehouse_worker.tables import Job, Lane, table
 
 _job, _lane = table(Job), table(Lane)
 
-#: (job, priority, API version, betas, sink): what records of one lane have in common.
-Common = tuple[str, int, str, str, str | None]
+#: (job, priority, API version, betas, sink, model): what records of one lane have in common.
+Common = tuple[str, int, str, str, str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def jobs(database: Database, connection: Connection, names: set[str], now: float
 
 def lane_of(record: Incoming) -> Common:
     """Return what a record has in common with the others of its lane."""
-    return record.job, record.priority, record.api_version, ",".join(record.betas), record.on_result
+    return record.job, record.priority, record.api_version, ",".join(record.betas), record.on_result, record.model
 
 
 def lanes(
@@ -55,7 +55,7 @@ def lanes(
     keys = {}
     rows = []
     for lane in sorted(wanted, key=repr):
-        job, priority, api_version, betas, on_result = lane
+        job, priority, api_version, betas, on_result, model = lane
         key = blake2b(repr((job_ids[job], *lane[1:])).encode(), digest_size=16).hexdigest()
         keys[key] = lane
         rows.append(
@@ -66,6 +66,7 @@ def lanes(
                 "api_version": api_version,
                 "betas": betas,
                 "on_result": on_result,
+                "model": model,
             }
         )
     query = select(_lane.c.key, _lane.c.id).where(_lane.c.key.in_(list(keys)))
