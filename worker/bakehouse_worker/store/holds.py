@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import delete, select, update
 
@@ -53,10 +54,13 @@ def parked(database: Database) -> list[Parked]:
     """Return the models and jobs whose records wait, oldest first."""
     query = select(_hold).where(_hold.c.kind == PARKED).order_by(_hold.c.since, _hold.c.scope)
     with database.read() as connection:
-        return [
-            Parked(*row.scope.partition(":")[::2], reason=row.reason, since=row.since)
-            for row in connection.execute(query)
-        ]
+        rows = connection.execute(query).all()
+    return [_parked(row) for row in rows]
+
+
+def _parked(row: Any) -> Parked:
+    what, _, name = row.scope.partition(":")
+    return Parked(what, name, row.reason, row.since)
 
 
 def unpark(database: Database, what: str, name: str) -> bool:
