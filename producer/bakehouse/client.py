@@ -13,7 +13,17 @@ from functools import lru_cache
 from typing import Any
 
 from bakehouse.connection import connect, locate
-from bakehouse.contract import DEFAULT_API_VERSION, MAX_EXPECTED, Close, Keys, Record, encode_close, encode_record
+from bakehouse.contract import (
+    DEFAULT_API_VERSION,
+    MAX_EXPECTED,
+    Canary,
+    Close,
+    Keys,
+    Record,
+    encode_canary,
+    encode_close,
+    encode_record,
+)
 from bakehouse.errors import BakehouseError, ConfigurationError, InvalidRecord
 from bakehouse.inbox import DEFAULT_MAX_INBOX_BYTES, Inbox
 from bakehouse.record import build, check_job
@@ -92,6 +102,12 @@ class Client:
             error.accepted = done
             raise
         return done
+
+    def send_ahead(self, job: str, records: int) -> None:
+        """Let the first `records` of a job go ahead, and their results decide about the others; call it before you enqueue them."""
+        if not isinstance(records, int) or isinstance(records, bool) or not 1 <= records <= MAX_EXPECTED:
+            raise InvalidRecord("records", f"must be a whole number of records, not {records!r}")
+        self._inbox.append([encode_canary(Canary(check_job(job), records))])
 
     def close(self, job: str, *, expected: int) -> None:
         """Say that `job` expects `expected` records in all: once they are accepted its last batch leaves without waiting."""

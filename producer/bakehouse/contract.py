@@ -86,6 +86,14 @@ class Close:
     expected: int
 
 
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """Says that a job's first `records` go ahead, and that their results decide about the others."""
+
+    job: str
+    records: int
+
+
 class UnknownWireVersion(ValueError):
     """The entry was written by a newer producer. It is parked, not lost."""
 
@@ -120,7 +128,12 @@ def encode_close(close: Close) -> tuple[bytes, bytes]:
     return orjson.dumps({"v": WIRE_VERSION, "close": close.job, "expected": close.expected}), b""
 
 
-def decode(header: bytes, params: bytes) -> Record | Close:
+def encode_canary(canary: Canary) -> tuple[bytes, bytes]:
+    """Return the field values of an entry that gives a job a canary."""
+    return orjson.dumps({"v": WIRE_VERSION, "canary": canary.job, "records": canary.records}), b""
+
+
+def decode(header: bytes, params: bytes) -> Record | Close | Canary:
     """Read one entry back. Raises UnknownWireVersion for a newer layout and ValueError for anything that is no entry."""
     fields = orjson.loads(header)
     if not isinstance(fields, dict):
@@ -129,6 +142,8 @@ def decode(header: bytes, params: bytes) -> Record | Close:
         raise UnknownWireVersion(f"wire version {fields.get('v')!r}; this release reads {WIRE_VERSION}")
     if "close" in fields:
         return Close(job=_typed(fields, "close", str), expected=_whole(fields, "expected", 0, MAX_EXPECTED))
+    if "canary" in fields:
+        return Canary(job=_typed(fields, "canary", str), records=_whole(fields, "records", 1, MAX_EXPECTED))
     metadata = fields.get("metadata")
     betas = fields.get("betas", [])
     if not isinstance(betas, list) or not all(isinstance(beta, str) for beta in betas):

@@ -1,4 +1,4 @@
-"""README.md tells the truth: its settings are those of the code, and its commands and code are such as exist."""
+"""README.md tells the truth: the settings are those of the code, and its commands and code are such as exist."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from bakehouse_worker.settings import PREFIX, Settings
 
 HOUSE = Path(__file__).parents[2]
 README = (HOUSE / "README.md").read_text(encoding="utf-8")
+SETTINGS = (HOUSE / "docs/settings.md").read_text(encoding="utf-8")
 PAGES = {
     name: (HOUSE / name).read_text(encoding="utf-8")
-    for name in ("README.md", "CONTRIBUTING.md", "examples/README.md", "docs/operations.md")
+    for name in ("README.md", "CONTRIBUTING.md", "examples/README.md", "docs/operations.md", "docs/settings.md")
 }
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 PROJECT = tomllib.loads((HOUSE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -30,7 +31,7 @@ TARGETS = set(re.findall(r"^([a-z-]+):", (HOUSE / "Makefile").read_text(encoding
 
 
 def settings_table() -> str:
-    """The table as it should stand in README.md."""
+    """The table as it should stand in docs/settings.md."""
     lines = ["| setting | default | |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         lines.append(f"| `{PREFIX}{name.upper()}` | {_shown(field.default)} | {field.description} |")
@@ -46,9 +47,9 @@ def _shown(default: object) -> str:
 
 
 def test_the_settings_table_is_what_the_settings_say() -> None:
-    stands = README.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0].strip()
+    stands = SETTINGS.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0].strip()
     wanted = settings_table()
-    assert stands == wanted, f"put this between the markers in README.md:\n\n{wanted}\n"
+    assert stands == wanted, f"put this between the markers in docs/settings.md:\n\n{wanted}\n"
 
 
 def test_every_command_is_in_the_readme() -> None:

@@ -185,7 +185,7 @@ def test_the_accounts_trouble_pauses_submissions_with_its_reason_and_a_probe_end
     assert wait.reason
     assert submit(world.runtime, second) == "held"
     assert world.run_to_end()["succeeded"] == 10
-    assert world.server.stats()["calls"]["create"] == 3
+    assert world.server.stats()["calls"]["create"] == 4  # refused; then one record as a probe, its four others, and the second
 
 
 def test_only_one_probe_goes_after_a_pause(make_world):
@@ -195,6 +195,7 @@ def test_only_one_probe_goes_after_a_pause(make_world):
     submit(world.runtime, first)
     world.pass_time(world.settings.probe_interval + 1)
     assert submit(world.runtime, first) == "held"  # the probe, refused again
+    assert sorted(batch.requests for batch in world.batches()) == [1, 4, 5]
     assert submit(world.runtime, second) == "held"
     assert world.server.stats()["calls"]["create"] == 2
     assert world.run_to_end()["succeeded"] == 10

@@ -82,8 +82,13 @@ def test_a_429_or_409_waits_for_as_long_as_the_api_says(seconds, status, code):
 
 @pytest.mark.parametrize("status", [409, 429])
 def test_a_429_or_409_without_a_time_waits_for_a_while(status):
-    assert decide(Refused(status, "rate_limit_error", "the batch queue is full"), 5) == Wait(DEFAULT_WAIT)
+    assert decide(Refused(status, "rate_limit_error", "slow down"), 5) == Wait(DEFAULT_WAIT)
     assert DEFAULT_WAIT > 0
+
+
+def test_a_429_that_speaks_of_the_queue_says_that_it_is_full():
+    told = "Your organization may have at most 200000 batch requests in the processing queue."
+    assert decide(Refused(429, "rate_limit_error", told, retry_after=9.0), 5) == Wait(9.0, full=True)
 
 
 # 401, 402, 403, 429 with a spend code, usage limits: the circuit

@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from bakehouse.contract import GROUP, Close, UnknownWireVersion, decode
+from bakehouse.contract import GROUP, Canary, Close, UnknownWireVersion, decode
 from bakehouse_worker import epoch
 from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
@@ -39,6 +39,7 @@ class _Span:
 
     entries: list[Entry] = field(default_factory=list)
     closes: list[Close] = field(default_factory=list)
+    canaries: list[Canary] = field(default_factory=list)
     unreadable: list[tuple[bytes, dict[bytes, bytes], str]] = field(default_factory=list)
     done: list[tuple[bytes, int]] = field(default_factory=list)
 
@@ -54,6 +55,8 @@ def accept(runtime: Runtime, *, stale_after: float | None = None) -> int:
     for raw in _reads(runtime, stale):
         read += len(raw)
         span = _sort(raw)
+        for canary in span.canaries:
+            records.send_ahead(runtime.database, canary.job, canary.records)
         outcome = _accept_span(runtime, span.entries)
         for close in span.closes:
             records.close(runtime.database, close.job, close.expected)
@@ -152,6 +155,8 @@ def _sort(raw: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> _Span:
         span.done.append((entry_id, len(header) + len(params)))
         if isinstance(item, Close):
             span.closes.append(item)
+        elif isinstance(item, Canary):
+            span.canaries.append(item)
         else:
             span.entries.append(Entry(entry_id.decode(), item))
     return span
@@ -162,7 +167,7 @@ def _accept_span(runtime: Runtime, entries: Sequence[Entry]) -> Acceptance:
     if not entries:
         return Acceptance()
     try:
-        return records.accept(runtime.database, entries)
+        return records.accept(runtime.database, entries, runtime.settings.canary)
     except RowRefused as refused:
         if len(entries) == 1:
             reason = f"{records.REFUSED_BY_DATABASE}: {refused}"

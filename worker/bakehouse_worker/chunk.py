@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from bakehouse_worker import retry, wire
+from bakehouse_worker import queue, retry, wire
 from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.store import batches, packing, results
@@ -52,7 +52,7 @@ def chunk(runtime: Runtime) -> list[int]:
     """Pack what is due; returns the new batches' ids."""
     settings, packed = runtime.settings, []
     while True:
-        room = settings.max_queued_requests - packing.queued_requests(runtime.database)
+        room = queue.limit(runtime) - packing.queued_requests(runtime.database)
         capacity = Capacity(settings.max_batch_requests, settings.max_batch_bytes, settings.linger, max(0, room))
         lanes = packing.due_lanes(runtime.database, settings.max_batch_requests)
         planned = plan(lanes, capacity, runtime.database.now())

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import anthropic
 import httpx2
@@ -24,6 +25,7 @@ from bakehouse_worker.errors import Refused, SendingStopped, Truncated, Unanswer
 from bakehouse_worker.remote import Page, Remote, lines, remote_batch
 
 BATCHES = "/v1/messages/batches"
+MODELS = "/v1/models"
 _READ_TIMEOUT = 60.0
 _CONNECT_TIMEOUT = 10.0
 SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray]
@@ -69,6 +71,15 @@ class Gateway:
     def retrieve(self, remote_id: str) -> Remote:
         """Return one batch. Raises Refused with status 404 if the API does not have it."""
         return remote_batch(_object(self._get(f"{BATCHES}/{remote_id}", {}).content))
+
+    def model(self, name: str) -> dict[str, Any]:
+        """Return what the API tells of a model (ModelInfo). Raises Refused with status 404 if it has none of that name."""
+        return _object(self._get(f"{MODELS}/{quote(name, safe='')}", {}).content)
+
+    def models(self, *, limit: int) -> list[Any]:
+        """Return the first models that the API lists."""
+        found = _object(self._get(MODELS, {"limit": limit}).content).get("data")
+        return found if isinstance(found, list) else []
 
     def create(self, body: Iterator[bytes], length: int, betas: Sequence[str], api_version: str) -> Remote:
         """Create a batch from exactly `length` bytes. Raises Refused, Unanswered, or what the body itself raises."""

@@ -56,7 +56,7 @@ def _store(runtime: Runtime) -> Iterator[Metric]:
     paused = GaugeMetricFamily(
         "bakehouse_submissions_paused", "1 while submissions wait, by the kind of wait.", labels=["kind"]
     )
-    for kind in (holds.PAUSED, holds.CIRCUIT, holds.RETRY_AFTER, holds.RESTORED):
+    for kind in (holds.PAUSED, *holds.OPEN, holds.RETRY_AFTER, holds.RESTORED):
         paused.add_metric([kind], float(wait is not None and wait.kind == kind))
     yield paused
     deliveries = GaugeMetricFamily(

@@ -41,9 +41,10 @@ class Bisect:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """All submissions of the workspace wait `seconds`; nobody's attempt is burned."""
+    """All submissions of the workspace wait `seconds`; nobody's attempt is burned. `full`: the API's queue has no room."""
 
     seconds: float
+    full: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ def decide(refused: Refused, requests: int) -> Verdict:
     if refused.code in PASSING_CODES:
         return Wait(PASSING_CODES[refused.code])
     if refused.status == 409 or (refused.status == 429 and refused.code not in SPEND_CODES):
-        return Wait(DEFAULT_WAIT if refused.retry_after is None else refused.retry_after)
+        full = refused.status == 429 and "queue" in refused.message.lower()
+        return Wait(DEFAULT_WAIT if refused.retry_after is None else refused.retry_after, full)
     if refused.status in (400, 413, 422) and not is_account_trouble(refused.error_type, refused.message):
         named = _REQUEST.search(refused.message)
         if named and int(named[1]) < requests:

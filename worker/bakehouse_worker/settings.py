@@ -79,6 +79,16 @@ class Settings(BaseSettings):
     retry_cap: Seconds = Field(3600.0, description="seconds; the longest backoff")
     fanout_limit: Count = Field(1_000, description="results of one batch up to which each has a Celery task of its own")
 
+    canary: int = Field(
+        0, ge=0, description="records of each new job that go first, and whose results decide about the rest; 0: none"
+    )
+    failure_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="share of a job's records in one batch; if more are refused for good, the job's others wait; 1: never",
+    )
+
     create_timeout: Seconds = Field(
         120.0, description="seconds to wait for the answer to a create, after its last byte"
     )

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bakehouse_worker import retry
+from bakehouse_worker import retry, trial
 from bakehouse_worker.log import logger
 from bakehouse_worker.retry import Answer, Decision
 from bakehouse_worker.runtime import Runtime
@@ -54,12 +54,14 @@ def settle(runtime: Runtime, batch_id: int, record_ids: Sequence[int] | None = N
             break
         decisions = [(member, _decide(runtime, member)) for member in members]
         moved = results.settle(runtime.database, batch_id, decisions)
-        _open_circuit(runtime, decisions)
+        _circuit(runtime, batch_id, decisions)
+        trial.judge_canaries(runtime, {member.usage.job_id for member, _ in decisions})
         settled = _told(batch_id, [each for each in decisions if each[0].record_id in moved.record_ids])
         total += replace(settled, delivering=moved.delivering)
         if record_ids is not None or not settled.records or runtime.stopping():
             break
     if record_ids is None and batches.finish(runtime.database, batch_id):
+        trial.judge_batch(runtime, batch_id)
         log.info("finished", batch=batch_id)
     return total
 
@@ -87,9 +89,15 @@ def _decide(runtime: Runtime, member: Unsettled) -> Decision:
     return retry.decide(answer, member.failures, member.expiries, runtime.limits, runtime.dice())
 
 
-def _open_circuit(runtime: Runtime, decisions: Sequence[tuple[Unsettled, Decision]]) -> None:
-    """Stop submissions when results speak of the account's trouble: the same would be said of every request sent now."""
+def _circuit(runtime: Runtime, batch_id: int, decisions: Sequence[tuple[Unsettled, Decision]]) -> None:
+    """Stop submissions when results speak of the account's trouble: the same would be said of every request sent now.
+
+    They go on when a batch that was sent since has an answer.
+    """
     reason = next((decision.circuit for _, decision in decisions if decision.circuit), None)
     if reason and holds.current(runtime.database) is None:
-        holds.hold(runtime.database, holds.CIRCUIT, reason, runtime.database.now() + runtime.settings.probe_interval)
+        holds.hold(runtime.database, holds.ANSWERS, reason, runtime.database.now() + runtime.settings.probe_interval)
         log.warning("circuit open", type=reason.split(":")[0])
+    well = not reason and any(decision.state is RecordState.SUCCEEDED for _, decision in decisions)
+    if well and holds.answered(runtime.database, batches.submitted_at(runtime.database, batch_id)):
+        log.info("circuit closed", batch=batch_id)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from bakehouse import ConfigurationError
-from bakehouse_worker import epoch, refusal, retry, strangers
+from bakehouse_worker import epoch, models, queue, refusal, retry, strangers
 from bakehouse_worker.body import Body
 from bakehouse_worker.errors import GatewayError, Refused, SendingStopped, Unanswered, WorkerStops
 from bakehouse_worker.log import logger
@@ -22,6 +22,7 @@ from bakehouse_worker.store import answers, batches, doubts, holds, packing, res
 from bakehouse_worker.store.answers import Settled
 from bakehouse_worker.store.batches import Member
 from bakehouse_worker.store.database import away
+from bakehouse_worker.store.holds import Turn
 from bakehouse_worker.store.submissions import Sending
 from bakehouse_worker.waiting import Waiting
 
@@ -38,8 +39,15 @@ log = logger("submit")
 
 def submit(runtime: Runtime, batch_id: int) -> str:
     """Send one batch if it is to be sent now; returns what came of it, in a word or two."""
-    if not _may_submit(runtime):
+    turn = _turn(runtime)
+    if turn is Turn.NONE:
         return "held"
+    if models.give_back_unfit(runtime, batch_id):
+        return "given back"
+    if queue.wait_for_room(runtime, batch_id):
+        return "held"
+    if turn is Turn.PROBE:
+        batch_id = packing.first_alone(runtime.database, batch_id) or batch_id
     sending = _begin(runtime, batch_id)
     return sending if isinstance(sending, str) else _send(runtime, sending)
 
@@ -124,9 +132,10 @@ def _cancel(runtime: Runtime, remote: Remote) -> None:
         log.error("not canceled", remote=remote.id, reason=type(error).__name__)
 
 
-def _may_submit(runtime: Runtime) -> bool:
-    free = holds.current(runtime.database) is None and not epoch.notice(runtime)
-    return free and holds.take_probe(runtime.database, runtime.settings.probe_interval)
+def _turn(runtime: Runtime) -> Turn:
+    if holds.current(runtime.database) is not None or epoch.notice(runtime):
+        return Turn.NONE
+    return holds.take_turn(runtime.database, runtime.settings.probe_interval)
 
 
 def _no_anchor(runtime: Runtime, batch_id: int, error: Refused | Unanswered) -> str:
@@ -156,6 +165,8 @@ def _refused(runtime: Runtime, sending: Sending, members: Sequence[Member], erro
     log.warning(
         "refused", batch=sending.batch_id, status=error.status, type=error.error_type, verdict=type(verdict).__name__
     )
+    if isinstance(verdict, refusal.Wait) and verdict.full:
+        return queue.full(runtime, sending, [(member.record_id, member.bytes) for member in members], verdict, error)
     if isinstance(verdict, refusal.Wait | refusal.Circuit):
         _hold(runtime, verdict)
         submissions.back_to_packed(database, sending, str(error), 0.0, None)
@@ -178,16 +189,13 @@ def _refused(runtime: Runtime, sending: Sending, members: Sequence[Member], erro
         results.fail_unsent(database, sending.batch_id, [row])
         batches.ready(database, sending.batch_id)
         return "one ejected"
-    middle = len(members) // 2
-    halves = [[(m.record_id, m.bytes) for m in half] for half in (members[:middle], members[middle:])]
-    packing.dissolve(database, sending.batch_id, halves)
+    packing.halve(database, sending.batch_id, [(member.record_id, member.bytes) for member in members])
     return "halved"
 
 
 def _hold(runtime: Runtime, verdict: refusal.Wait | refusal.Circuit) -> None:
     now = runtime.database.now()
     if isinstance(verdict, refusal.Wait):
-        reason = f"the API asks to wait {verdict.seconds:,.0f} s before the next batch"
-        holds.hold(runtime.database, holds.RETRY_AFTER, reason, now + verdict.seconds)
+        queue.hold(runtime, verdict.seconds)
     else:
         holds.hold(runtime.database, holds.CIRCUIT, verdict.reason, now + runtime.settings.probe_interval)

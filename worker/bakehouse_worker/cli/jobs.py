@@ -12,6 +12,10 @@ from bakehouse_worker.cli.options import DataDir, Job, console, settings, store
 
 DEMO_DIR = Path(".bakehouse-demo")
 
+Canary = Annotated[
+    int | None, typer.Option("--canary", min=1, help="Send so many first; their results decide about the rest.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
@@ -29,6 +33,7 @@ def run(
     update: Annotated[bool, typer.Option("--update", help="Send new bodies under known custom_ids.")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out lines that cannot be sent.")] = False,
     emulator: Annotated[bool, typer.Option("--emulator", help="Against the emulator: no key, no bill.")] = False,
+    canary: Canary = None,
 ) -> None:
     """Send a file of requests and write a file of answers. Interrupted, the same command goes on.
 
@@ -50,6 +55,7 @@ def run(
         update=update,
         skip_bad=skip_bad,
         emulator=emulator,
+        canary=canary,
     )
     raise SystemExit(work(options, settings(data_dir), console()))
 
@@ -69,6 +75,7 @@ def enqueue(
     job: Job = None,
     data_dir: DataDir = None,
     close: Annotated[bool, typer.Option(help="Say that the job is complete with these records.")] = True,
+    canary: Canary = None,
 ) -> None:
     """Put a file's records into the inbox of a running system, and leave."""
     from bakehouse import Client, ConfigurationError
@@ -87,6 +94,8 @@ def enqueue(
         prefix=wanted.redis_prefix,
         max_inbox_bytes=wanted.max_inbox_bytes,
     )
+    if canary:
+        client.send_ahead(name, canary)
     count = client.append(jobfile.lines(found, name, limit=None))
     if close:
         client.close(name, expected=count)

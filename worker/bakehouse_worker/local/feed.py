@@ -24,8 +24,10 @@ INBOX_BYTES = 32_000_000
 REDIS_AWAY = 60.0
 
 
-def feed(stack: Stack, job: str, lines: Iterable[Record], expected: int) -> None:
-    """Enqueue what the store does not know yet, and say how many records the job has in all."""
+def feed(stack: Stack, job: str, lines: Iterable[Record], expected: int, canary: int | None) -> None:
+    """Enqueue what the store does not know yet, and say how many records the job has in all, and how many go ahead."""
+    if canary:
+        _patiently(stack, lambda client: client.send_ahead(job, canary))
     for span in spans(lines):
         known = records.known_digests(stack.runtime.database, job, [record.custom_id for record in span])
         _append(stack, [record for record in span if known.get(record.custom_id) != record.digest])

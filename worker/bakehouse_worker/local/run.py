@@ -5,6 +5,7 @@ check the file -> ask the API who we are -> enqueue what is not known yet -> wor
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
@@ -30,8 +31,10 @@ from bakehouse_worker.local.stack import Stack
 from bakehouse_worker.local.summary import FileOutcome, summarise, told
 from bakehouse_worker.preflight import Identity, check_identity
 from bakehouse_worker.settings import Settings
-from bakehouse_worker.store import reading, records, schema_stamp, submissions
+from bakehouse_worker.states import RecordState
+from bakehouse_worker.store import reading, records, schema_stamp, submissions, trials
 from bakehouse_worker.store.database import Database, open_database
+from bakehouse_worker.store.reading import JobView
 
 #: Seconds between two looks at the job.
 LOOK = 0.25
@@ -52,6 +55,7 @@ class Options:
     skip_bad: bool = False
     emulator: bool = False
     emulator_script: Path | None = None
+    canary: int | None = None
 
 
 def run(options: Options, settings: Settings, console: Console) -> int:
@@ -176,7 +180,7 @@ def _work(
                 stack.runtime.database, options.job, sorted(custom_id for _, custom_id in found.changed)
             )  # as they are before the new bodies can have been accepted
             if found.new or found.changed:
-                _feed(options, found, stack)
+                _feed(options, found, stack, canary=options.canary)
             if options.retry_failed:
                 records.requeue_failed(stack.runtime.database, options.job)
             _wait(options, found, stack, view, replaced)
@@ -189,9 +193,9 @@ def _work(
         raise
 
 
-def _feed(options: Options, found: Scan, stack: Stack) -> None:
+def _feed(options: Options, found: Scan, stack: Stack, canary: int | None = None) -> None:
     lines = jobfile.lines(found, options.job, limit=options.limit, replace=options.update)
-    feed(stack, options.job, lines, found.total + found.others)
+    feed(stack, options.job, lines, found.total + found.others, canary)
 
 
 def _wait(options: Options, found: Scan, stack: Stack, view: ProgressView, old: dict[str, str]) -> None:
@@ -207,6 +211,7 @@ def _wait(options: Options, found: Scan, stack: Stack, view: ProgressView, old: 
         moment = look(database, options.job, found.total, inbox)
         if moment is not None:
             view.show(moment)
+            _end_if_stuck(database, moment.job)
         if changing and inbox == 0:
             changing -= _changed(options, database, old)
         known, ended = (moment.job.known, moment.job.ended) if moment else (0, 0)
@@ -216,6 +221,19 @@ def _wait(options: Options, found: Scan, stack: Stack, view: ProgressView, old: 
             if inbox == 0:
                 _feed(options, found, stack)
         time.sleep(LOOK)
+
+
+def _end_if_stuck(database: Database, job: JobView) -> None:
+    """End the command when all that is left of the job waits for a person."""
+    if not job.states.get(RecordState.PENDING) or job.states.get(RecordState.PACKED):
+        return
+    if found := trials.stuck(database, job.id):
+        left = counted(job.states[RecordState.PENDING], "record")
+        why = f"{found[0].what} {found[0].name} is parked: {found[0].reason}"
+        go_on = (
+            f"`bakehouse resume --{found[0].what} {shlex.quote(found[0].name)}`, then this command again, sends them"
+        )
+        raise ConfigurationError(f"{left} not sent, because {why}; if that is well, {go_on}")
 
 
 def _inbox(stack: Stack) -> int | None:

@@ -106,6 +106,19 @@ def requests(database: Database, batch_id: int) -> int:
         return int(connection.scalar(select(_batch.c.requests).where(_batch.c.id == batch_id)) or 0)
 
 
+def submitted_at(database: Database, batch_id: int) -> float:
+    """Return when the API took a batch, in seconds since 1970 by our clock; 0 if it has not."""
+    with database.read() as connection:
+        return float(connection.scalar(select(_batch.c.submitted_at).where(_batch.c.id == batch_id)) or 0.0)
+
+
+def models(database: Database, batch_id: int) -> list[str]:
+    """Return the models that a packed batch's members ask for."""
+    mine = (_record.c.batch_id == batch_id) & (_record.c.state == RecordState.PACKED)
+    with database.read() as connection:
+        return sorted(connection.scalars(select(_record.c.model).distinct().where(mine)))
+
+
 def tries(database: Database, batch_id: int) -> int:
     """Return how often in a row the work on a batch failed."""
     with database.read() as connection:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import delete, select, update
@@ -14,7 +16,9 @@ from bakehouse_worker.tables import Hold, Meta, table
 _hold, _meta = table(Hold), table(Meta)
 
 SUBMIT = "submit"
-PAUSED, CIRCUIT, RETRY_AFTER, RESTORED = "paused", "circuit", "retry_after", "restored"
+PAUSED, CIRCUIT, ANSWERS, RETRY_AFTER, RESTORED = "paused", "circuit", "answers", "retry_after", "restored"
+#: The circuit is open: a create was refused for the account's trouble, or answers told of it. One record at a time goes as a probe.
+OPEN = (CIRCUIT, ANSWERS)
 #: The kind of a hold on one model or one job: a person decides, or what was wrong is found right again.
 PARKED = "parked"
 MODEL, JOB = "model", "job"
@@ -99,38 +103,57 @@ def standing(database: Database) -> Wait | None:
     return None if row is None else Wait(row.kind, row.reason, row.since, row.until)
 
 
-def take_probe(database: Database, interval: float) -> bool:
-    """After a hold's time one submission goes alone, as a probe: True for the one that may go, or if nothing was held."""
+class Turn(StrEnum):
+    """What a sender may do now."""
+
+    FREE = "free"  #: send a batch
+    PROBE = "probe"  #: send one record, to see whether the account's trouble is over
+    NONE = "none"  #: wait
+
+
+def take_turn(database: Database, interval: float) -> Turn:
+    """Say what may be sent now. After a hold's time one submission goes alone, and the next one not before `interval` seconds."""
     now = database.now()
     with database.write() as connection:
         row = connection.execute(select(_hold).where(_hold.c.scope == SUBMIT)).one_or_none()
         if row is None:
-            return True
+            return Turn.FREE
         if row.until is None or row.until > now:
-            return False
+            return Turn.NONE
         same = (_hold.c.scope == SUBMIT) & (_hold.c.until == row.until)
-        return connection.execute(update(_hold).where(same).values(until=now + interval)).rowcount == 1
+        if connection.execute(update(_hold).where(same).values(until=now + interval)).rowcount != 1:
+            return Turn.NONE
+        return Turn.PROBE if row.kind in OPEN else Turn.FREE
 
 
 def end_probe(database: Database) -> None:
-    """Lift what the API caused: it has just accepted a batch. A person's pause stays, and so does a restored database's."""
-    with database.read() as connection:
-        if connection.execute(select(_hold.c.scope).where(_hold.c.kind.not_in(STANDING))).first() is None:
-            return
-    with database.write() as connection:
-        connection.execute(delete(_hold).where(_hold.c.scope == SUBMIT, _hold.c.kind.not_in(STANDING)))
+    """Lift what an accepted create disproves. It says nothing of what answers told, nor of what a person must end."""
+    _lift(database, (CIRCUIT, RETRY_AFTER))
+
+
+def answered(database: Database, submitted_at: float) -> bool:
+    """Lift what answers told of the account: one came well that was sent after it. Tells whether anything was lifted."""
+    wait = standing(database)
+    return wait is not None and wait.since < submitted_at and _lift(database, (ANSWERS,))
 
 
 def try_again(database: Database) -> None:
     """Forget what the API said of the account: whoever starts anew may have mended it. Waits that the API asked for stay."""
-    with database.write() as connection:
-        connection.execute(delete(_hold).where(_hold.c.scope == SUBMIT, _hold.c.kind == CIRCUIT))
+    _lift(database, OPEN)
 
 
 def release(database: Database) -> bool:
-    """Let submissions go on; False if nothing held them."""
+    """Let submissions go on, whatever held them but a restored database; False if nothing did."""
+    return _lift(database, (PAUSED, *OPEN, RETRY_AFTER))
+
+
+def _lift(database: Database, kinds: Sequence[str]) -> bool:
+    mine = (_hold.c.scope == SUBMIT) & _hold.c.kind.in_(kinds)
+    with database.read() as connection:
+        if connection.execute(select(_hold.c.scope).where(mine)).first() is None:
+            return False
     with database.write() as connection:
-        return connection.execute(delete(_hold).where(_hold.c.scope == SUBMIT)).rowcount > 0
+        return connection.execute(delete(_hold).where(mine)).rowcount > 0
 
 
 def get(database: Database, key: str) -> str | None:

@@ -25,8 +25,10 @@ class Jobs:
     keys: dict[int, str]
 
 
-def jobs(database: Database, connection: Connection, names: set[str], now: float, *, hold: bool = False) -> Jobs:
-    """Return the jobs of these names, made where there were none.
+def jobs(
+    database: Database, connection: Connection, names: set[str], now: float, *, hold: bool = False, canary: int = 0
+) -> Jobs:
+    """Return the jobs of these names, made where there were none; `canary` records of a new one go ahead of the others.
 
     With `hold`, none of them gets its first tombstone before the transaction ends: what is inserted in it can be compared.
     """
@@ -37,7 +39,7 @@ def jobs(database: Database, connection: Connection, names: set[str], now: float
     missing = sorted(names - {row.name for row in rows})
     if missing:
         statement = database.insert(Job).on_conflict_do_nothing(index_elements=["name"])
-        fresh = [{"name": name, "created_at": now, "rejected_pruned": 0} for name in missing]
+        fresh = [{"name": name, "created_at": now, "rejected_pruned": 0, "canary": canary or None} for name in missing]
         connection.execute(statement, fresh)
         rows = connection.execute(query).all()
     return Jobs({row.name: row.id for row in rows}, {row.id: row.tombstone_key for row in rows if row.tombstone_key})

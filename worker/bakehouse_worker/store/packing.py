@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, null, select, update
 
-from bakehouse_worker.states import BatchState, RecordState
+from bakehouse_worker.states import OPEN_STATES, BatchState, RecordState
 from bakehouse_worker.store.counters import Deltas, per_job
 from bakehouse_worker.store.database import Database, spans
-from bakehouse_worker.tables import Batch, Job, Lane, Record, table
+from bakehouse_worker.store.holds import JOB, MODEL, PARKED
+from bakehouse_worker.tables import Batch, Hold, Job, Lane, Record, table
 
-_record, _batch, _lane, _job = (table(m) for m in (Record, Batch, Lane, Job))
+_record, _batch, _lane, _job, _hold = (table(m) for m in (Record, Batch, Lane, Job, Hold))
+
+#: States of records that were chosen for a batch; canceled ones may have been.
+_GONE_AHEAD = (RecordState.PACKED, RecordState.SUCCEEDED, RecordState.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ def due_lanes(database: Database, limit: int) -> list[LaneView]:
         waiting = [job_id for job_id, states in counters.items() if states.get(RecordState.PENDING)]
         if not waiting:
             return []
+        parked = set(connection.scalars(select(_hold.c.scope).where(_hold.c.kind == PARKED)))
         settling = _exists(connection, _batch.c.state.in_((BatchState.ENDED, BatchState.COLLECTED)))
         leaving = _about_to_leave(connection, now)
         oldest = (
@@ -50,19 +55,31 @@ def due_lanes(database: Database, limit: int) -> list[LaneView]:
             .where(_record.c.lane_id == _lane.c.id, _record.c.state == RecordState.PENDING)
             .scalar_subquery()
         )
-        query = select(_lane, _job.c.expected, oldest.label("oldest")).join(_job, _job.c.id == _lane.c.job_id)
+        said = (_job.c.name, _job.c.expected, _job.c.canary)
+        query = select(_lane, *said, oldest.label("oldest")).join(_job, _job.c.id == _lane.c.job_id)
         views = []
+        ahead: dict[int, int] = {}  # of jobs with a canary: how many more may go now
         for lane in connection.execute(query.where(_lane.c.job_id.in_(waiting))).all():
             if lane.oldest is None or lane.oldest > now:
                 continue
+            if f"{MODEL}:{lane.model}" in parked or f"{JOB}:{lane.name}" in parked:
+                continue
+            few = limit
+            if lane.canary is not None:
+                few = ahead.setdefault(lane.job_id, _canary_room(counters[lane.job_id], lane.canary))
+                if not few:
+                    continue
+                few = min(few, limit)
             due = (
                 select(_record.c.id, _record.c.bytes)
                 .where(_record.c.lane_id == lane.id, _record.c.state == RecordState.PENDING, _record.c.next_at <= now)
                 .order_by(_record.c.next_at, _record.c.seq)
-                .limit(limit)
+                .limit(few)
             )
             sizes = tuple((record_id, size) for record_id, size in connection.execute(due)) if limit else ()
             complete = not settling and _is_complete(connection, lane.job_id, lane.expected, counters[lane.job_id], now)
+            if lane.canary is not None:
+                ahead[lane.job_id] -= len(sizes)
             group = (lane.api_version, lane.betas)
             oldest_at = float(lane.oldest)
             views.append(
@@ -72,14 +89,19 @@ def due_lanes(database: Database, limit: int) -> list[LaneView]:
                     lane.priority,
                     *group,
                     oldest_at,
-                    complete,
+                    complete or lane.canary is not None,  # a canary waits for nobody
                     sizes,
-                    counters[lane.job_id].get(RecordState.PENDING, 0),
-                    0 < limit == len(sizes),
+                    counters[lane.job_id].get(RecordState.PENDING, 0) if lane.canary is None else few,
+                    lane.canary is None and 0 < limit == len(sizes),
                     group in leaving,
                 )
             )
         return views
+
+
+def _canary_room(states: Mapping[str, int], canary: int) -> int:
+    """Return how many more records of a job may go before its canary has decided."""
+    return max(0, canary - sum(count for state, count in states.items() if state in _GONE_AHEAD))
 
 
 def _exists(connection: Connection, which: ColumnElement[bool]) -> bool:
@@ -104,6 +126,14 @@ def _is_complete(
     lanes = select(_lane.c.id).where(_lane.c.job_id == job_id)
     later = (_record.c.lane_id.in_(lanes)) & (_record.c.state == RecordState.PENDING) & (_record.c.next_at > now)
     return connection.execute(select(_record.c.id).where(later).limit(1)).first() is None
+
+
+def at_the_api(database: Database, but: int) -> int:
+    """Return how many requests the API has of ours, or may have, in batches other than one."""
+    states = (*OPEN_STATES, BatchState.CLOSING, BatchState.IN_DOUBT)
+    query = select(func.coalesce(func.sum(_batch.c.requests), 0)).where(_batch.c.finished_at.is_(None))
+    with database.read() as connection:
+        return int(connection.scalar(query.where(_batch.c.state.in_(states), _batch.c.id != but)) or 0)
 
 
 def queued_requests(database: Database) -> int:
@@ -179,3 +209,54 @@ def _new_batch(
         "next_poll_at": 0.0,
     }
     return int(connection.execute(insert(_batch).returning(_batch.c.id), row).scalar_one())
+
+
+def halve(database: Database, batch_id: int, members: Sequence[tuple[int, int]]) -> None:
+    """Make two packed batches of one, whose members are given as (record id, bytes)."""
+    middle = len(members) // 2
+    dissolve(database, batch_id, [members[:middle], members[middle:]])
+
+
+def first_alone(database: Database, batch_id: int) -> int | None:
+    """Make a batch of a packed batch's first record, and another of the others: a probe. None if it has no others, or moved on."""
+    mine = (_record.c.batch_id == batch_id) & (_record.c.state == RecordState.PACKED)
+    with database.read() as connection:
+        query = select(_record.c.id, _record.c.bytes).where(mine).order_by(_record.c.id)
+        members = [(row.id, row.bytes) for row in connection.execute(query)]
+    if len(members) < 2:
+        return None
+    made = dissolve(database, batch_id, [members[:1], members[1:]])
+    return made[0] if made else None
+
+
+def give_back(database: Database, batch_id: int, models: Sequence[str], jobs: Sequence[str]) -> int:
+    """Let the members of a packed batch that are of these models or jobs wait as pending, and the others travel without them.
+
+    Returns how many wait; 0 if the batch moved on.
+    """
+    now = database.now()
+    with database.write() as connection:
+        packed = (_batch.c.id == batch_id) & (_batch.c.state == BatchState.PACKED)
+        members = (_record.c.batch_id == batch_id) & (_record.c.state == RecordState.PACKED)
+        held = connection.execute(update(_batch).where(packed).values(not_before=now)).rowcount
+        if not held:
+            return 0
+        values = {"state": RecordState.PENDING, "batch_id": null(), "next_at": now}
+        theirs = _record.c.model.in_(models) | _record.c.job_id.in_(select(_job.c.id).where(_job.c.name.in_(jobs)))
+        waiting = connection.execute(
+            update(_record).where(members, theirs).values(values).returning(_record.c.job_id)
+        ).scalars()
+        moved = list(waiting)
+        if not moved:
+            return 0
+        deltas = Deltas()
+        deltas.move(moved, RecordState.PACKED, RecordState.PENDING)
+        deltas.write(database, connection)
+        left, size = connection.execute(
+            select(func.count(), func.coalesce(func.sum(_record.c.bytes), 0)).where(members)
+        ).one()
+        values = {"requests": left, "bytes": size}
+        if not left:
+            values |= {"state": BatchState.DISSOLVED, "finished_at": now}
+        connection.execute(update(_batch).where(packed).values(values))
+        return len(moved)

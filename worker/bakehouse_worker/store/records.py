@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, insert, null, select, update
 
 from bakehouse.contract import Record as Incoming
 from bakehouse_worker.states import RecordState
-from bakehouse_worker.store import lanes, tombstones
+from bakehouse_worker.store import lanes, tombstones, trials
 from bakehouse_worker.store.counters import REJECTED, Deltas
 from bakehouse_worker.store.database import Database, spans
 from bakehouse_worker.store.lanes import Common, Jobs
@@ -57,15 +57,17 @@ class _Span:
     outcome: Acceptance = field(default_factory=Acceptance)
 
 
-def accept(database: Database, entries: Sequence[Entry]) -> Acceptance:
+def accept(database: Database, entries: Sequence[Entry], canary: int = 0) -> Acceptance:
     """Insert a span of records, once each, as `pending`. The same record again is known; another body is a conflict.
+
+    `canary` is how many records of each job that is new go ahead.
 
     Raises RowRefused, with nothing written, if the database will not take one of them.
     """
     names, now = {entry.record.job for entry in entries}, database.now()
     with database.refusing(), database.write() as connection:
         database.exclusive(connection, "accept")  # two spans with the same records in another order would deadlock
-        jobs = lanes.jobs(database, connection, names, now, hold=True)
+        jobs = lanes.jobs(database, connection, names, now, hold=True, canary=canary)
         found = lanes.lanes(database, connection, jobs.ids, {lanes.lane_of(entry.record) for entry in entries})
         span = _Span(database, connection, jobs, now)
         rows = [_row(entry, jobs.ids, found, now) for entry in entries]
@@ -107,6 +109,13 @@ def close(database: Database, job: str, expected: int) -> None:
     with database.write() as connection:
         jobs = lanes.jobs(database, connection, {job}, database.now())
         connection.execute(update(_job).where(_job.c.id == jobs.ids[job]).values(expected=expected))
+
+
+def send_ahead(database: Database, job: str, canary: int) -> bool:
+    """Let a job's first records go ahead of the others, if none of it was sent yet; makes the job where there is none."""
+    with database.write() as connection:
+        lanes.jobs(database, connection, {job}, database.now(), canary=canary)
+    return trials.send_ahead(database, job, canary)
 
 
 def known_digests(database: Database, job: str, custom_ids: Sequence[str]) -> dict[str, str]:
