@@ -185,7 +185,9 @@ def test_the_accounts_trouble_pauses_submissions_with_its_reason_and_a_probe_end
     assert wait.reason
     assert submit(world.runtime, second) == "held"
     assert world.run_to_end()["succeeded"] == 10
-    assert world.server.stats()["calls"]["create"] == 4  # refused; then one record as a probe, its four others, and the second
+    assert (
+        world.server.stats()["calls"]["create"] == 4
+    )  # refused; then one record as a probe, its four others, and the second
 
 
 def test_only_one_probe_goes_after_a_pause(make_world):
