@@ -17,6 +17,8 @@ from bakehouse_worker.store.database import Database
 JOBS = 3
 #: Of so many records one is "shaky" and one "poison": what a rule may do to them, it may do to no other.
 SHAKY, POISON = 40, 600
+#: Of so many records one has a handler.
+HANDED = 4
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,10 @@ def params(seed: int, number: int) -> dict[str, Any]:
 def entries(seed: int, first: int, last: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Pairs of a job and one record of it."""
     for number in range(first, last):
-        yield (
-            f"job {number % JOBS}",
-            {"params": params(seed, number), "custom_id": f"r{number}", "on_result": "chaos.sink:note"},
-        )
+        entry: dict[str, Any] = {"params": params(seed, number), "custom_id": f"r{number}"}
+        if number % HANDED == 0:
+            entry["on_result"] = "chaos.sink:note"
+        yield f"job {number % JOBS}", entry
 
 
 def ended(database: Database) -> int:
@@ -87,7 +89,7 @@ def judge(seed: int, count: int, api: Running, database: Database, delivered: Pa
             lost += not ("poison" in struck and "poison" in prompt)
         billed += entry["billed"] > 1
         sent += entry["accepted"] > 1 and not ("shaky" in struck and "shaky" in prompt)
-        undelivered += f"{job} r{number}" not in handed
+        undelivered += number % HANDED == 0 and f"{job} r{number}" not in handed
     return Verdict(count, lost, billed, sent, undelivered, failed)
 
 

@@ -75,7 +75,7 @@ def carry_out(plan: Plan, home: Path, services: Services) -> Outcome:
 
 class _Scenario:
     def __init__(self, plan: Plan, home: Path, services: Services, url: str, stack: ExitStack) -> None:
-        self.plan, self.home, self.enqueued = plan, home, 0
+        self.plan, self.home, self.enqueued, self._services = plan, home, 0, services
         options = EmulatorOptions(**{"speed": 60, "batch_seconds": 30, **plan.readings})
         api = stack.enter_context(running(options))
         wire = stack.enter_context(Proxy(int(api.url.rpartition(":")[2])))
@@ -117,6 +117,7 @@ class _Scenario:
             "CHAOS_BOARD": str(self.home / "board"),
             "CHAOS_DELIVERED": str(self.home / "delivered.txt"),
             "CHAOS_WITHOUT": self.plan.without,
+            **self._services.wall.env,  # read at every look at the clock
         }
 
     def play(self) -> Outcome:
@@ -131,7 +132,7 @@ class _Scenario:
             trouble.stir()
             self._enqueue(trouble.started)
             crew.tend()
-            time.sleep(0.05)
+            time.sleep(0.1)
         ended = time.monotonic()
         trouble.look()
         trouble.end()

@@ -29,11 +29,12 @@ from bakehouse_worker.store.database import Database
 
 @dataclass
 class Watched:
-    """A fault that fires by itself, and how often it was seen to have fired."""
+    """A fault that fires by itself, how often it was seen to have fired, and what is to be done whenever it has."""
 
     name: str
     count: Callable[[], int]
     seen: int = 0
+    then: Callable[[], None] | None = None
 
 
 @dataclass
@@ -89,6 +90,8 @@ class Trouble:
             if (more := each.count() - each.seen) > 0:
                 each.seen += more
                 self._note(each.name, more)
+                if each.then is not None:
+                    each.then()
         for strike, (how, point, process) in self._world.board.strikes().items():
             if strike not in self._struck:
                 self._struck.add(strike)
@@ -132,9 +135,8 @@ class Trouble:
 
     def _network(self, fault: Fault, proxy: Proxy) -> None:
         made = proxy.fail(**{**fault.how, "match": fault.how.get("match", "").encode()})
-        self._watched.append(Watched(fault.name, lambda: made.fired))
-        if made.mode == "hole":
-            self._after(LEASE + 1.5, proxy.heal)
+        heals = (lambda: self._after(LEASE + 1.5, proxy.heal)) if made.mode == "hole" else None
+        self._watched.append(Watched(fault.name, lambda: made.fired, then=heals))
 
     def _process(self, fault: Fault) -> bool:
         how, world = fault.how, self._world
