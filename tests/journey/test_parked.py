@@ -28,4 +28,4 @@ def test_a_canary_that_fails_ends_the_run_and_resume_sends_the_rest(machine, api
     assert (told.returncode, told.stdout) == (0, "job labels goes on\n")
     done = machine.run("run", "in.jsonl", "-o", "out.jsonl", "--job", "labels")
     assert done.returncode == 1  # twenty are dead letters
-    assert sum("succeeded" == line["result"]["type"] for line in machine.lines()) == 180
+    assert sum(line["result"]["type"] == "succeeded" for line in machine.lines()) == 180
