@@ -8,7 +8,6 @@ import snapshots
 
 from bakehouse_worker import status
 
-
 DAY = 86_400.0
 
 
