@@ -19,5 +19,5 @@ def summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 def money(spend: Iterable[SpendView]) -> dict[str, float]:
     """Return what answers cost, what that saved, and how many answers are not in it because their price is not known."""
     parts = list(spend)
-    cost, sync = sum(part.cost for part in parts), sum(part.cost_sync for part in parts)
+    cost, sync = sum((part.cost for part in parts), 0.0), sum((part.cost_sync for part in parts), 0.0)
     return {"cost_usd": cost, "saved_usd": sync - cost, "unpriced": sum(part.unpriced for part in parts)}
