@@ -39,13 +39,13 @@ def waits(job: str, pending: int, lanes: Iterable[LaneLook], held: Held, now: fl
     """Return what a job's `pending` records wait for. Numbers are exact unless two reasons have more records than a look counts."""
     found: dict[tuple[str, str | None], Waiting] = {}
     for lane in lanes:
-        for each in _of_lane(job, lane, held, now):
+        for each in _of_lane(job, pending, lane, held, now):
             key = (each.reason, each.name)
             found[key] = _both(found[key], each) if key in found else each
     return sorted(_exact(list(found.values()), pending), key=lambda each: (ORDER.index(each.reason), each.name or ""))
 
 
-def _of_lane(job: str, lane: LaneLook, held: Held, now: float) -> Iterator[Waiting]:
+def _of_lane(job: str, pending: int, lane: LaneLook, held: Held, now: float) -> Iterator[Waiting]:
     due_more, later_more = lane.due == LIMIT, lane.later == LIMIT
     if job in held.jobs:
         yield Waiting(PARKED_JOB, None, lane.due + lane.later, due_more or later_more, None)
@@ -55,9 +55,10 @@ def _of_lane(job: str, lane: LaneLook, held: Held, now: float) -> Iterator[Waiti
         return
     if lane.due and lane.oldest is not None:
         leaves = lane.oldest + held.linger
+        fills = (pending if due_more else lane.due) >= held.batch
         if held.full:
             yield Waiting(QUEUE_FULL, None, lane.due, due_more, None)
-        elif leaves > now and lane.due < min(held.batch, LIMIT):
+        elif leaves > now and not fills:
             yield Waiting(LINGER, None, lane.due, due_more, leaves)
         else:
             yield Waiting(PACKING, None, lane.due, due_more, None)
