@@ -121,9 +121,14 @@ def results_that_the_api_is_about_to_delete(world):
     world.pass_time(61)
     (batch,) = poll(world.runtime)
     assert world.batches()[0].state == BatchState.ENDED
-    holds.put(world.runtime.database, "ticked_at", repr(world.runtime.database.now() + 26 * DAY))
-    change(world, f"UPDATE batch SET not_before = {world.runtime.database.now() + 26 * DAY} WHERE id = {batch}")
-    world.clock.now += 26 * DAY
+    holds.put(world.runtime.database, "ticked_at", repr(world.runtime.database.now() + 28 * DAY))
+    change(world, f"UPDATE batch SET not_before = {world.runtime.database.now() + 28 * DAY} WHERE id = {batch}")
+    world.clock.now += 28 * DAY
+
+
+def a_batch_that_outlives_its_day(world):
+    world.submitted(3)
+    world.clock.now += 26 * 3600
 
 
 def a_redis_that_remembers_more(world):
@@ -146,7 +151,8 @@ PLANTED = {
     a_result_of_a_batch_that_never_was: ("results", "has no batch: there is no 999"),
     a_delivery_without_a_record: ("deliveries", "the delivery of record 999"),
     a_batch_in_progress_without_a_remote_id: ("remote ids", "is in_progress and has no remote id"),
-    results_that_the_api_is_about_to_delete: ("retention", "the API deletes its results in 72.0 h"),
+    results_that_the_api_is_about_to_delete: ("retention", "the API deletes its results in 24.0 h"),
+    a_batch_that_outlives_its_day: ("expiry", "is in_progress since 26.0 h, expired or stuck"),
     a_redis_that_remembers_more: ("epoch", "6 creates were sent that it does not know"),
 }
 

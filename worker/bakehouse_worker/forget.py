@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bakehouse import BakehouseError
+from bakehouse_worker.deadlines import KEPT
 from bakehouse_worker.errors import GatewayError, Refused
 from bakehouse_worker.log import logger
 from bakehouse_worker.preflight import Identity, mismatch
@@ -16,8 +17,6 @@ from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.store import retention
 from bakehouse_worker.store.retention import Emptied
 
-#: Seconds that the API keeps a batch.
-REMOTE_LIFE = 29 * 86_400.0
 #: Batches per turn: each costs a call.
 LIMIT = 200
 
@@ -35,7 +34,7 @@ class Forgotten:
 
 def forget(runtime: Runtime, batch_ids: Sequence[int] | None = None) -> Forgotten:
     """Delete the emptied batches at the API, those of the ids given or any. What fails is found again at the next turn."""
-    since = runtime.database.now() - REMOTE_LIFE
+    since = runtime.database.now() - KEPT
     found = retention.emptied(runtime.database, since, LIMIT, batch_ids)
     if not found:
         return Forgotten()

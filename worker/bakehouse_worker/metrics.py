@@ -14,10 +14,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from bakehouse import BakehouseError
+from bakehouse_worker import deadlines
 from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.states import BatchState
 from bakehouse_worker.store import holds, measuring, reading
+from bakehouse_worker.store.uncollected import uncollected
 
 log = logger("metrics")
 
@@ -48,6 +50,7 @@ def _store(runtime: Runtime) -> Iterator[Metric]:
     database, now = runtime.database, runtime.database.now()
     yield from _jobs(runtime, now)
     yield from _batches(runtime)
+    yield from _deadlines(runtime, now)
     ticked = holds.get(database, "ticked_at")
     if ticked is not None:
         lag = max(0.0, now - float(ticked))
@@ -97,6 +100,20 @@ def _batches(runtime: Runtime) -> Iterator[Metric]:
             requests.add_metric([state], sums[state])
     yield batches
     yield requests
+
+
+def _deadlines(runtime: Runtime, now: float) -> Iterator[Metric]:
+    waiting = uncollected(runtime.database)
+    told = "Batches that a person must look at: their results are about to be deleted at the API, or they should have ended."
+    alarms = GaugeMetricFamily("bakehouse_batch_alarms", told, labels=["kind"])
+    kinds = Counter(alarm.kind for alarm in deadlines.alarms(waiting, now))
+    for kind in (deadlines.RESULTS, deadlines.STUCK):
+        alarms.add_metric([kind], kinds[kind])
+    yield alarms
+    if waiting:
+        left = min(batch.gone_at for batch in waiting) - now
+        told = "Seconds until the API deletes the first results that are not collected; absent if none are to be collected."
+        yield _gauge("bakehouse_results_expire_seconds", told, left)
 
 
 def _results(runtime: Runtime) -> Iterator[Metric]:

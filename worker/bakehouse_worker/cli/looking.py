@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,24 +22,35 @@ def register(app: typer.Typer) -> None:
 def status(
     data_dir: DataDir = None,
     as_json: AsJson = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Again every two seconds.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Again every two seconds, until Ctrl-C; with --json a line each time.")
+    ] = False,
+    every_job: Annotated[
+        bool, typer.Option("--all", "-a", help="List the jobs, too, that are done without trouble.")
+    ] = False,
 ) -> None:
-    """What waits and for what, what is in flight and since when, what failed, what it cost."""
+    """What waits and for what, what is in flight and since when, what failed and why, what it cost."""
     from bakehouse_worker import status as telling
+    from bakehouse_worker.cli import watching
+    from bakehouse_worker.store.database import away
 
-    runtime, screen = store(data_dir), console()
-    while True:
-        snapshot = telling.take(runtime)
+    runtime = store(data_dir)
+
+    def look() -> list[str]:
+        try:
+            snapshot = telling.take(runtime)
+        except Exception as error:
+            if not watch or (reason := away(error)) is None:
+                raise
+            return [] if as_json else [f"the database does not answer now: {reason}"]
         if as_json:
-            print(telling.as_json(snapshot))
-        else:
-            if watch:
-                screen.clear()
-            for line in telling.told(snapshot):
-                screen.print(line, highlight=False, soft_wrap=True, markup=False)
-        if not watch:
-            return
-        time.sleep(2.0)
+            return [telling.as_json(snapshot, one_line=watch)]
+        return telling.told(snapshot, watching.width(), every_job=every_job)
+
+    if watch:
+        watching.watch(look, as_json=as_json)
+    else:
+        print("\n".join(look()))
 
 
 def show(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bakehouse_worker import deadlines
 from bakehouse_worker.doctor.finding import Finding
 from bakehouse_worker.local.progress import age
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.store import auditing, conserving, holds
+from bakehouse_worker.store.uncollected import uncollected
 
 #: Seconds that due work may stand without a tick, and with one (the queues may be long).
 UNRUNG, UNRUNG_WITH_TICKS = 600.0, 3600.0
-#: Seconds: the API keeps results for 29 days from a batch's creation; from the 25th on, uncollected ones are told.
-KEPT, WARN_FROM = 29 * 86_400.0, 25 * 86_400.0
 
 
 def examine(runtime: Runtime) -> list[Finding]:
@@ -25,7 +25,8 @@ def examine(runtime: Runtime) -> list[Finding]:
         _remote_ids(runtime),
         _leases(runtime),
         _overdue(runtime),
-        _running_out(runtime),
+        _alarms(runtime, deadlines.RESULTS, "retention", "no uncollected results are about to be deleted at the API"),
+        _alarms(runtime, deadlines.STUCK, "expiry", "no batch is at the API for longer than it may run"),
         _bodies(runtime),
         _answers(runtime),
         _results(runtime),
@@ -86,14 +87,9 @@ def _overdue(runtime: Runtime) -> Finding:
     return _verdict("doorbells", told, "nothing is due for long")
 
 
-def _running_out(runtime: Runtime) -> Finding:
-    now = runtime.database.now()
-    told = []
-    for batch, submitted in conserving.uncollected_since(runtime.database, now - WARN_FROM):
-        left = submitted + KEPT - now
-        when = f"in {age(left)}" if left > 0 else "by now"
-        told.append(f"batch {batch} is not collected, and the API deletes its results {when}")
-    return _verdict("retention", told, "no results wait at the API for 25 days")
+def _alarms(runtime: Runtime, kind: str, check: str, well: str) -> Finding:
+    found = deadlines.alarms(uncollected(runtime.database), runtime.database.now())
+    return _verdict(check, [f"batch {each.batch_id} {each.told}" for each in found if each.kind == kind], well)
 
 
 def _bodies(runtime: Runtime) -> Finding:

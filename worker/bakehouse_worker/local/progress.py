@@ -153,7 +153,9 @@ def counted(count: int, noun: str) -> str:
 
 
 def age(seconds: float) -> str:
-    """Return a duration as people say it, such as `45 s`, `12 min` or `3.5 h`."""
+    """Return a duration as people say it, such as `45 s`, `12 min`, `3.5 h` or `5.5 days`."""
     if seconds < 90:
         return f"{max(0.0, seconds):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 4 * 86_400 else f"{seconds / 86_400:.1f} days"

@@ -17,6 +17,8 @@
     retention  deleting what need not be kept
     erasing    deleting what a person wants gone
     reading    status, show, export: nothing here writes
+    glance     what status looks at: rows per job, lane and live batch
+    uncollected  batches whose results are still at the API
     auditing   what doctor asks
 
 A verb returns what it changed; False, None or an empty list means that somebody else was there first, and nothing was done.

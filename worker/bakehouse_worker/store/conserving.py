@@ -88,14 +88,6 @@ def _later(one: object, other: object) -> object:
     return case((first > second, first), else_=second)
 
 
-def uncollected_since(database: Database, before: float) -> list[tuple[int, float]]:
-    """Return (batch, submitted at) of batches that were submitted before a time and whose results are not collected."""
-    old = _batch.c.state.in_(_THERE) & (_batch.c.submitted_at < before)
-    query = select(_batch.c.id, _batch.c.submitted_at).where(_batch.c.finished_at.is_(None), old)
-    with database.read() as connection:
-        return [(batch_id, when) for batch_id, when in connection.execute(query.order_by(_batch.c.id).limit(LIMIT))]
-
-
 def without_answer(database: Database) -> list[int]:
     """Return records that succeeded, whose content was neither pruned nor erased, and that have no result."""
     answer = select(_result.c.record_id).where(

@@ -51,7 +51,7 @@ def park(database: Database, what: str, name: str, reason: str) -> bool:
     row = {"scope": f"{what}:{name}", "kind": PARKED, "reason": reason, "since": database.now(), "until": None}
     with database.write() as connection:
         statement = database.insert(Hold).on_conflict_do_nothing(index_elements=["scope"])
-        return connection.execute(statement, row).rowcount == 1
+        return connection.execute(statement.returning(_hold.c.scope), row).first() is not None
 
 
 def parked(database: Database) -> list[Parked]:
