@@ -11,7 +11,8 @@ class Outcome:
     """The end of one record's way.
 
     status       "succeeded", "failed" or "canceled"
-    result       the API's own result object: {"type": "succeeded", "message": {...}} or {"type": "errored", "error": {...}}
+    result       the API's own result object: {"type": "succeeded", "message": {...}} or {"type": "errored", "error": {...}};
+                 {"type": "canceled"} if it was canceled and its last sending, if any, said nothing else
     attempts     how often it was sent
     cost         USD, None if it did not succeed or its model has no known price
     delivery_id  stable over repeated deliveries of this outcome: use it to make a handler idempotent

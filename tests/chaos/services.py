@@ -20,7 +20,7 @@ from bakehouse_worker import schema
 from bakehouse_worker.store.database import open_database
 
 #: Imported once, before roles are forked: a role that was killed is back in no time.
-STATIONS = ("accept", "chunk", "submit", "poll", "collect", "settle", "deliver", "rescue", "prune", "ticking")
+STATIONS = ("accept", "chunk", "submit", "poll", "collect", "settle", "deliver", "rescue", "cancel", "prune", "ticking")
 PRELOADED = [f"bakehouse_worker.{name}" for name in ("cli", "tasks", "worker", "gateway", "beat", *STATIONS)]
 
 

@@ -10,6 +10,7 @@ from bakehouse import Client
 from bakehouse_emulator import EmulatorOptions, running
 from bakehouse_worker import doctor, schema
 from bakehouse_worker.accept import accept
+from bakehouse_worker.cancel import cancel_at_api
 from bakehouse_worker.chunk import chunk
 from bakehouse_worker.collect import collect
 from bakehouse_worker.deliver import deliver
@@ -108,6 +109,7 @@ class World:
             submit(runtime, batch)
         if now.rescue:
             rescue(runtime)
+        cancel_at_api(runtime)
         poll(runtime)
         for batch in due.due(runtime.database, 100).collect:
             collect(runtime, batch)

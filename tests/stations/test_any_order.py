@@ -20,10 +20,13 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from sqlalchemy import text
 
+from bakehouse import ConfigurationError
 from bakehouse_worker import doctor
 from bakehouse_worker.accept import accept
 from bakehouse_worker.body import Body
+from bakehouse_worker.cancel import cancel_at_api, cancel_job, cancel_record
 from bakehouse_worker.chunk import chunk
 from bakehouse_worker.collect import collect
 from bakehouse_worker.errors import GatewayError, SendingStopped
@@ -64,6 +67,8 @@ class Steps(RuleBasedStateMachine):
         self.world = self.make_world(max_batch_requests=4, lease=30, doubt_grace=60, create_timeout=20, retry_base=1)
         self.enqueued, self.inbox, self.lost = 0, 0, 0
         self.name = f"example {next(_number)}"
+        self.canceled: set[str] = set()
+        self.billed = self.server.totals()["billed"]
 
     @property
     def runtime(self):
@@ -157,6 +162,26 @@ class Steps(RuleBasedStateMachine):
         self.lost += self.inbox
         self.inbox = 0
 
+    @precondition(lambda self: self.enqueued)
+    @rule(part=st.floats(0, 1, exclude_max=True))
+    def cancel_a_record(self, part):
+        text = f"{self.name} record {int(part * self.enqueued)}"
+        try:
+            cancel_record(self.runtime, text, "job")
+        except ConfigurationError:
+            assert self.lost
+        self.inbox = 0
+
+    @precondition(lambda self: self.enqueued > self.lost)
+    @rule()
+    def cancel_the_job(self):
+        cancel_job(self.runtime, "job")
+        self.inbox = 0
+
+    @rule()
+    def cancel_at_the_api(self):
+        cancel_at_api(self.runtime)
+
     @rule(seconds=st.sampled_from([1, 31, 61, 200]))
     def time_passes(self, seconds):
         self.world.pass_time(seconds)
@@ -178,6 +203,20 @@ class Steps(RuleBasedStateMachine):
     def nothing_is_sent_twice(self):
         assert self.server.totals()["accepted_twice"] == 0
 
+    @invariant()
+    def what_is_canceled_stays_so_and_is_in_no_batch_that_may_be_sent(self):
+        if not hasattr(self, "world"):
+            return
+        records = self.world.all_records()
+        assert {custom_id for custom_id in self.canceled if records[custom_id].state != "canceled"} == set()
+        self.canceled = {custom_id for custom_id, record in records.items() if record.state == "canceled"}
+        marked = (
+            "SELECT count(*) FROM record LEFT JOIN batch ON batch.id = batch_id WHERE record.cancel_asked_at > 0 AND "
+        )
+        with self.runtime.database.read() as connection:
+            waiting = "(record.state = 'pending' OR record.state = 'packed' AND batch.state = 'packed')"
+            assert connection.execute(text(marked + waiting)).scalar() == 0
+
     def _in(self, state):
         return [view.id for view in reading.live_batches(self.runtime.database) if view.state == state]
 
@@ -187,8 +226,11 @@ class Steps(RuleBasedStateMachine):
             accept(self.runtime, stale_after=0)
             expected = self.enqueued - self.lost
             if expected:
-                assert self.world.run_to_end(step=31)["succeeded"] == expected
+                states = self.world.run_to_end(step=31)
+                succeeded = states.get("succeeded", 0)
+                assert succeeded + states.get("canceled", 0) == expected
                 assert self.server.totals()["accepted_twice"] == 0
+                assert self.server.totals()["billed"] - self.billed == succeeded
             self.runtime.database.close()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +57,18 @@ def test_every_answer_has_exactly_one_decision_that_makes_sense(answer, failures
     if made.circuit is not None:
         assert (made.failures, made.expiries, made.delay) == (failures, expiries, 0.0)
     assert made == decide(answer, failures, expiries, given_limits, die)
+
+
+@given(answers, counts, counts, limits, dice)
+def test_a_record_that_is_to_be_canceled_never_goes_again_and_is_otherwise_decided_as_any(
+    answer, failures, expiries, given_limits, die
+):
+    plain = decide(answer, failures, expiries, given_limits, die)
+    made = decide(replace(answer, to_cancel=True), failures, expiries, given_limits, die)
+    if plain.state == RecordState.PENDING:
+        assert made == replace(plain, state=RecordState.CANCELED, delay=0.0)
+    else:
+        assert made == plain
 
 
 @given(answers.filter(lambda answer: answer.kind not in ("succeeded", "canceled")), limits, dice)

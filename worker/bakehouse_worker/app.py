@@ -26,6 +26,7 @@ ROUTES = {
     "bakehouse.poll": TRANSFER,
     "bakehouse.collect": TRANSFER,
     "bakehouse.rescue": TRANSFER,
+    "bakehouse.cancel": TRANSFER,
     "bakehouse.prune": TRANSFER,
     "bakehouse.deliver": DELIVER,
 }

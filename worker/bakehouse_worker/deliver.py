@@ -17,6 +17,7 @@ from bakehouse.outcome import Outcome
 from bakehouse_worker import retry
 from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
+from bakehouse_worker.states import RecordState
 from bakehouse_worker.store import deliveries
 from bakehouse_worker.store.deliveries import Parcel
 
@@ -59,7 +60,8 @@ def deliver(runtime: Runtime) -> Tried:
 
 def outcome(parcel: Parcel) -> Outcome:
     """Make what a handler is told from what the store holds."""
-    result = orjson.loads(parcel.line)["result"] if parcel.line else {}
+    unsent = {"type": "canceled"} if parcel.state == RecordState.CANCELED else {}
+    result = orjson.loads(parcel.line)["result"] if parcel.line else unsent
     return Outcome(
         job=parcel.job,
         custom_id=parcel.custom_id,

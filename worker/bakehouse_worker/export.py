@@ -39,6 +39,8 @@ def in_order(database: Database, job_id: int, job: str, custom_ids: Iterable[str
 def line(ending: Ending) -> bytes:
     """Return a record's output line. The result is the API's own object, under the caller's custom_id."""
     result = orjson.loads(ending.line).get("result") if ending.line else None
+    if result is None and ending.state == RecordState.CANCELED and ending.erased_at is None:
+        result = {"type": "canceled"}  # as the API says it of those that it had
     if result is None:
         result = _error("erased" if ending.erased_at else "unavailable", _why_not(ending))
     return orjson.dumps({"custom_id": ending.custom_id, "result": result, "attempts": ending.sendings}) + b"\n"

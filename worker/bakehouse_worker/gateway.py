@@ -108,7 +108,10 @@ class Gateway:
             response = self._reader.post(
                 f"{BATCHES}/{remote_id}/cancel", cast_to=httpx2.Response, options={"timeout": self._reader.timeout}
             )
-        return remote_batch(_object(response.content))
+        try:
+            return remote_batch(_object(response.content))
+        except (KeyError, TypeError, ValueError):
+            raise Unanswered("the answer to the cancel is not a batch") from None
 
     def delete(self, remote_id: str) -> None:
         """Delete a batch that has ended. Raises Refused with status 404 if the API does not have it."""

@@ -6,7 +6,7 @@ cost an attempt), failed for good, or a trouble of the whole account that must n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bakehouse_worker.states import RecordState
 
@@ -33,11 +33,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one sending of a record came to."""
+    """What one sending of a record came to. `to_cancel`: the record is to be canceled, so it does not go again."""
 
     kind: str
     error_type: str | None = None
     message: str | None = None
+    to_cancel: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,13 @@ class Decision:
 
 def decide(answer: Answer, failures: int, expiries: int, limits: Limits, dice: float) -> Decision:
     """Return the one decision for an answer. `failures` and `expiries` are those before it; `dice` is uniform in [0, 1)."""
+    decision = _decide(answer, failures, expiries, limits, dice)
+    if answer.to_cancel and decision.state is RecordState.PENDING:
+        return replace(decision, state=RecordState.CANCELED, delay=0.0)
+    return decision
+
+
+def _decide(answer: Answer, failures: int, expiries: int, limits: Limits, dice: float) -> Decision:
     if answer.kind == "succeeded":
         return Decision(RecordState.SUCCEEDED, failures, expiries)
     if answer.kind == "canceled":

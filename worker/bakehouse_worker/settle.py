@@ -29,11 +29,12 @@ class Settled:
     failed: int = 0
     delivering: int = 0
     reason: str | None = None
+    canceled: int = 0
 
     @property
     def records(self) -> int:
         """All of them."""
-        return self.succeeded + self.again + self.failed
+        return self.succeeded + self.again + self.failed + self.canceled
 
     def __add__(self, more: Settled) -> Settled:
         return Settled(
@@ -42,6 +43,7 @@ class Settled:
             self.failed + more.failed,
             self.delivering + more.delivering,
             self.reason or more.reason,
+            self.canceled + more.canceled,
         )
 
 
@@ -76,16 +78,18 @@ def _told(batch_id: int, decisions: Sequence[tuple[Unsettled, Decision]]) -> Set
             told = {"record": member.record_id, "attempt": member.attempt, "reason": reason}
             if decision.state is RecordState.PENDING:
                 log.info("goes again", batch=batch_id, **told, seconds=round(decision.delay, 1))
+            elif decision.state is RecordState.CANCELED:
+                log.info("canceled", batch=batch_id, **told)
             else:
                 log.warning("failed", batch=batch_id, **told)
     if ends[RecordState.SUCCEEDED]:
         log.info("succeeded", batch=batch_id, records=ends[RecordState.SUCCEEDED])
-    again, succeeded = ends[RecordState.PENDING], ends[RecordState.SUCCEEDED]
-    return Settled(succeeded, again, len(decisions) - again - succeeded, 0, reason)
+    again, succeeded, canceled = (ends[s] for s in (RecordState.PENDING, RecordState.SUCCEEDED, RecordState.CANCELED))
+    return Settled(succeeded, again, len(decisions) - again - succeeded - canceled, 0, reason, canceled)
 
 
 def _decide(runtime: Runtime, member: Unsettled) -> Decision:
-    answer = Answer(member.kind, member.error_type, member.error)
+    answer = Answer(member.kind, member.error_type, member.error, member.cancel_asked_at is not None)
     return retry.decide(answer, member.failures, member.expiries, runtime.limits, runtime.dice())
 
 

@@ -101,7 +101,9 @@ def settle(batch_id: int, record_ids: Sequence[int] | None = None) -> str:
     settled = station(current(), batch_id, record_ids)
     if settled.delivering:
         ring("deliver")
-    told = counted(succeeded=settled.succeeded, sent_again=settled.again, failed=settled.failed)
+    told = counted(
+        succeeded=settled.succeeded, sent_again=settled.again, failed=settled.failed, canceled=settled.canceled
+    )
     told += f": {settled.reason}" if settled.reason else ""
     if record_ids is not None and len(record_ids) == 1:  # one custom_id: its own fate is the task's
         if settled.again:
@@ -131,6 +133,14 @@ def rescue() -> str:
     from bakehouse_worker.rescue import rescue as janitor
 
     return counted(resolved=janitor(current()))
+
+
+@app.task(name="bakehouse.cancel", base=Station)
+def cancel() -> str:
+    """Janitor: batches that the API is to cancel."""
+    from bakehouse_worker.cancel import cancel_at_api as janitor
+
+    return counted(asked=janitor(current()))
 
 
 @app.task(name="bakehouse.prune", base=Station)

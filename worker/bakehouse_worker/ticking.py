@@ -57,6 +57,8 @@ def _due(runtime: Runtime) -> Iterator[Doorbell]:
         yield "accept", ()
     if found.leases or ((found.doubts or found.watched) and look_is_due(runtime, doubting=found.doubts)):
         yield "rescue", ()
+    if found.cancel:
+        yield "cancel", ()
     if found.poll:
         yield "poll", ()
     for batch_id in found.collect:

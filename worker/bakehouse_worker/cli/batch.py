@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bakehouse import ConfigurationError
-from bakehouse_worker.cli.options import DataDir, console, store
+from bakehouse_worker.cli.options import DataDir, Yes, ask, console, store
 
 if TYPE_CHECKING:
     from bakehouse_worker.doubt import Doubt
     from bakehouse_worker.runtime import Runtime
 
 BatchId = Annotated[int, typer.Argument(help="The batch's number, as `bakehouse status` has it.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -55,7 +54,7 @@ def adopt(
         if nonce
         else "if it is another's, its results will show it"
     )
-    _ask(f"batch {batch} is taken for {remote_id}: {risk}. Nothing is sent.", yes)
+    ask(f"batch {batch} is taken for {remote_id}: {risk}. Nothing is sent.", yes)
     if not submissions.accepted(
         runtime.database, doubt.submission_id, remote, next_poll_at=0.0, confirmed=nonce is not None
     ):
@@ -72,7 +71,7 @@ def release(batch: BatchId, data_dir: DataDir = None, yes: Yes = False) -> None:
     runtime = store(data_dir)
     doubt = _in_doubt(runtime, batch)
     risk = f"if the API has it all the same, its {doubt.requests:,} requests are billed twice"
-    _ask(
+    ask(
         f"batch {batch} is sent again: {risk}. Look for it at the API first, among the batches of {doubt.requests:,} requests.",
         yes,
     )
@@ -90,9 +89,3 @@ def _in_doubt(runtime: Runtime, batch: int) -> Doubt:
     if found is None:
         raise ConfigurationError(f"batch {batch} is not in doubt; `bakehouse status` names those that are")
     return found
-
-
-def _ask(what: str, yes: bool) -> None:
-    console(stderr=True).print(what, highlight=False, soft_wrap=True, markup=False)
-    if not yes and not typer.confirm("Go on?", default=False, err=True):
-        raise ConfigurationError("nothing was changed")

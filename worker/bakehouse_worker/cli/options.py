@@ -18,6 +18,7 @@ DataDir = Annotated[
     typer.Option("--data-dir", "-d", help="Where the store, the embedded Redis and logs are (BAKEHOUSE_DATA_DIR)."),
 ]
 Job = Annotated[str | None, typer.Option("--job", "-j", help="The job's name.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -50,3 +51,12 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr)
+
+
+def ask(what: str, yes: bool) -> None:
+    """Say what a command will do, and ask whether to go on. Raises ConfigurationError if the answer is no."""
+    from bakehouse import ConfigurationError
+
+    console(stderr=True).print(what, highlight=False, soft_wrap=True, markup=False)
+    if not yes and not typer.confirm("Go on?", default=False, err=True):
+        raise ConfigurationError("nothing was changed")

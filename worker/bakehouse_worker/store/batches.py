@@ -144,7 +144,7 @@ def polled(database: Database, next_poll_at: Mapping[int, float], canceling: Seq
             connection.execute(update(_batch).where(is_open).values(next_poll_at=when))
         if canceling:
             states = (_batch.c.id.in_(canceling)) & (_batch.c.state == BatchState.IN_PROGRESS)
-            connection.execute(update(_batch).where(states).values(state=BatchState.CANCELING))
+            connection.execute(update(_batch).where(states).values(state=BatchState.CANCELING, alarm=null()))
 
 
 def ended(database: Database, batch_id: int, ended_at: float | None) -> bool:

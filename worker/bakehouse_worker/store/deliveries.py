@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, Connection, case, select, update
 
+from bakehouse_worker.states import RecordState
 from bakehouse_worker.store.database import Database
-from bakehouse_worker.tables import Body, Delivery, Job, Record, Result, table
+from bakehouse_worker.tables import Body, Delivery, Job, Lane, Record, Result, table
 
-_record, _body, _job, _result, _delivery = (table(m) for m in (Record, Body, Job, Result, Delivery))
+_record, _body, _job, _result, _delivery, _lane = (table(m) for m in (Record, Body, Job, Result, Delivery, Lane))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,40 @@ class Parcel:
     error_type: str | None
     error: str | None
     cost: float | None
+
+
+def open_for(database: Database, connection: Connection, moved: Sequence[Any], now: float) -> int:
+    """Insert, inside a transaction, a delivery for every record that has just ended and whose lane names a sink; returns how many.
+
+    `moved` are rows with id, lane_id and generation.
+    """
+    if not moved:
+        return 0
+    lanes = {row.lane_id for row in moved}
+    query = select(_lane.c.id, _lane.c.on_result).where(_lane.c.id.in_(lanes), _lane.c.on_result.is_not(None))
+    sinks = {lane_id: sink for lane_id, sink in connection.execute(query)}
+    rows = [
+        {
+            "record_id": row.id,
+            "generation": row.generation,
+            "sink": sinks[row.lane_id],
+            "state": "waiting",
+            "attempts": 0,
+            "next_at": now,
+            "lease_until": 0.0,
+        }
+        for row in moved
+        if row.lane_id in sinks
+    ]
+    if rows:
+        connection.execute(database.insert(Delivery).on_conflict_do_nothing(), rows)
+    return len(rows)
+
+
+def sendings() -> ColumnElement[int]:
+    """Return how often a record was sent, for a query that has its latest result: one canceled while it waited was not sent again."""
+    unsent = (_record.c.state == RecordState.CANCELED) & _result.c.record_id.is_(None)
+    return case((unsent, _record.c.attempt), else_=_record.c.attempt + 1)
 
 
 def claim(database: Database, limit: int, seconds: float) -> list[Parcel]:
@@ -62,7 +97,7 @@ def _parcels(database: Database, keys: Sequence[tuple[int, int]]) -> list[Parcel
         _job.c.name,
         _record.c.custom_id,
         _record.c.state,
-        _record.c.attempt + 1,
+        sendings(),
         _body.c.metadata_json,
         _result.c.line,
         _result.c.error_type,

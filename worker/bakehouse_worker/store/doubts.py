@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from bakehouse_worker.doubt import Doubt
 from bakehouse_worker.states import BatchState, SubmissionState
+from bakehouse_worker.store import canceling
 from bakehouse_worker.store.database import Database
 from bakehouse_worker.store.submissions import repack
 from bakehouse_worker.tables import Batch, Submission, table
@@ -68,6 +69,7 @@ def rescue_leases(database: Database, *, all_of_them: bool = False) -> tuple[int
         if all_of_them:
             ended = (_batch.c.state == BatchState.ENDED) & _batch.c.finished_at.is_(None)
             connection.execute(update(_batch).where(ended).values(lease_owner=null(), lease_until=0.0, not_before=0.0))
+        canceling.leave(database, connection, [row.id for row in uploading])
     return len(uploading), sum(doubts)
 
 
@@ -134,7 +136,10 @@ def abandon(database: Database, submission_id: int, note: str) -> bool:
         if not connection.execute(update(_submission).where(mine).values(values)).rowcount:
             return False
         held = (_batch.c.submission_id == submission_id) & (_batch.c.state == BatchState.IN_DOUBT)
-        return repack(connection, held, now, None)
+        packed = repack(connection, held, now, None)
+        batch = select(_submission.c.batch_id).where(_submission.c.id == submission_id)
+        canceling.leave(database, connection, list(connection.scalars(batch)))
+        return packed
 
 
 def refute(database: Database, batch_id: int, remote_id: str) -> bool:

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 
 from bakehouse_worker.doubt import WATCH_FOR
 from bakehouse_worker.states import OPEN_STATES, BatchState, RecordState, SubmissionState
-from bakehouse_worker.store import retention
+from bakehouse_worker.store import canceling, retention
 from bakehouse_worker.store.counters import per_job
 from bakehouse_worker.store.database import Database
 from bakehouse_worker.tables import Batch, Delivery, Meta, Submission, table
@@ -33,6 +33,7 @@ class Due:
     doubts: bool
     watched: bool
     prune: bool
+    cancel: bool
 
     @property
     def rescue(self) -> bool:
@@ -63,6 +64,7 @@ def due(database: Database, limit: int) -> Due:
                 (_submission.c.state == SubmissionState.ABANDONED) & (_submission.c.resolved_at >= now - WATCH_FOR),
             ),
             prune=_needs_pruning(connection, now),
+            cancel=bool(canceling.to_ask_now(connection, now, 1)),
         )
 
 

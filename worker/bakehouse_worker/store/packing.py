@@ -172,7 +172,10 @@ def pack(database: Database, members: Sequence[tuple[int, int]], api_version: st
 
 
 def dissolve(database: Database, batch_id: int, groups: Sequence[Sequence[tuple[int, int]]]) -> list[int]:
-    """Replace a packed batch by one batch per group of its members, given as (record id, bytes). Empty if it moved on."""
+    """Replace a packed batch by one batch per group of its members, given as (record id, bytes). Empty if it moved on.
+
+    Members that left it meanwhile, because they were canceled, are in none.
+    """
     now = database.now()
     with database.write() as connection:
         packed = (_batch.c.id == batch_id) & (_batch.c.state == BatchState.PACKED)
@@ -184,8 +187,12 @@ def dissolve(database: Database, batch_id: int, groups: Sequence[Sequence[tuple[
         ).one_or_none()
         if gone is None:
             return []
+        mine = (_record.c.batch_id == batch_id) & (_record.c.state == RecordState.PACKED)
+        here = set(connection.scalars(select(_record.c.id).where(mine)))
         made = []
-        for group in groups:
+        for group in ([each for each in whole if each[0] in here] for whole in groups):
+            if not group:
+                continue
             made.append(_new_batch(connection, group, gone.api_version, gone.betas, now))
             for part in spans(group):
                 mine = _record.c.id.in_([record_id for record_id, _ in part]) & (_record.c.batch_id == batch_id)

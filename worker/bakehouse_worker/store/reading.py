@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, cast, func, select
 
 from bakehouse_worker.states import RecordState, SubmissionState
+from bakehouse_worker.store import deliveries as outcomes
 from bakehouse_worker.store import tombstones
 from bakehouse_worker.store.counters import REJECTED, per_job
 from bakehouse_worker.store.database import Database
@@ -180,7 +181,7 @@ def _endings() -> Any:
         _record.c.id,
         _record.c.custom_id,
         _record.c.state,
-        _record.c.attempt + 1,
+        outcomes.sendings(),
         _result.c.kind,
         _result.c.error_type,
         _result.c.error,

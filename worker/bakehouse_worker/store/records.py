@@ -180,6 +180,7 @@ def _start_again(connection: Connection, ids: Sequence[int], now: float, **value
             settled_at=null(),
             content_gone_at=null(),
             erased_at=null(),
+            cancel_asked_at=null(),
             **values,
         )
     )

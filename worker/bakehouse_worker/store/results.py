@@ -15,11 +15,12 @@ from sqlalchemy import Connection, func, null, select, update
 
 from bakehouse_worker.retry import Decision
 from bakehouse_worker.states import BatchState, RecordState
+from bakehouse_worker.store import deliveries
 from bakehouse_worker.store.counters import Deltas
 from bakehouse_worker.store.database import Database, spans
-from bakehouse_worker.tables import Batch, Delivery, Lane, Record, Result, Spend, Tally, table
+from bakehouse_worker.tables import Batch, Record, Result, Spend, Tally, table
 
-_record, _batch, _result, _lane, _delivery = (table(m) for m in (Record, Batch, Result, Lane, Delivery))
+_record, _batch, _result = (table(m) for m in (Record, Batch, Result))
 
 _USED = (
     "model",
@@ -56,6 +57,7 @@ class Unsettled:
     attempt: int
     failures: int
     expiries: int
+    cancel_asked_at: float | None
     kind: str
     error_type: str | None
     error: str | None
@@ -148,7 +150,7 @@ def unsettled(
 ) -> list[Unsettled]:
     """Return members with a result that no decision has been made upon: of the ids given, or any."""
     said = (_result.c.kind, _result.c.error_type, _result.c.error, _result.c.stop_reason)
-    columns = (_record.c.failures, _record.c.expiries, *said)
+    columns = (_record.c.failures, _record.c.expiries, _record.c.cancel_asked_at, *said)
     used = (_record.c.job_id, *(_result.c[name] for name in _USED))
     query = select(_record.c.id, _record.c.attempt, *columns, *used).join(_result, _CURRENT)
     query = query.where(_record.c.batch_id == batch_id, _record.c.state == RecordState.PACKED)
@@ -160,13 +162,14 @@ def unsettled(
 
 
 def _unsettled(*row: Any) -> Unsettled:
-    return Unsettled(*row[:8], usage=Usage(*row[8:]))  # type: ignore[misc]
+    return Unsettled(*row[:9], usage=Usage(*row[9:]))  # type: ignore[misc]
 
 
 def settle(database: Database, batch_id: int, decisions: Sequence[tuple[Unsettled, Decision]]) -> Settled:
     """Write a span of decisions in one transaction; each is a compare-and-set on (record, batch, packed).
 
-    A record is packed into a batch at one attempt only, so the batch stands for the attempt.
+    A record is packed into a batch at one attempt only, so the batch stands for the attempt. One that was to go again and is to be
+    canceled by now is left alone: it is decided upon anew.
     """
     now, deltas = database.now(), Deltas()
     done = [member for member, decision in decisions if decision.state is RecordState.SUCCEEDED]
@@ -185,7 +188,7 @@ def settle(database: Database, batch_id: int, decisions: Sequence[tuple[Unsettle
                 again += _move(connection, batch_id, [member], values, deltas)
             elif decision.state is not RecordState.SUCCEEDED:
                 ended += _move(connection, batch_id, [member], values | {"settled_at": now}, deltas)
-        delivering = _open_deliveries(database, connection, ended, now)
+        delivering = deliveries.open_for(database, connection, ended, now)
         settled = frozenset(row.id for row in (*ended, *again))
         _tally(database, connection, [member for member, _ in decisions if member.record_id in settled])
         deltas.write(database, connection)
@@ -224,7 +227,7 @@ def fail_unsent(database: Database, batch_id: int | None, failures: Sequence[Map
             ).all()
             if moved:
                 _add(database, connection, [row])
-                _open_deliveries(database, connection, moved, now)
+                deliveries.open_for(database, connection, moved, now)
                 jobs.append(moved[0].job_id)
                 left += moved[0].bytes
         if batch_id is not None and jobs:
@@ -246,6 +249,8 @@ def _move(
     """Move members on that are still in this batch at this attempt; returns the rows that moved."""
     ids = [member.record_id for member in members]
     mine = _record.c.id.in_(ids) & (_record.c.batch_id == batch_id) & (_record.c.state == RecordState.PACKED)
+    if values["state"] == RecordState.PENDING:
+        mine &= _record.c.cancel_asked_at.is_(None)
     moved = connection.execute(update(_record).where(mine).values(values).returning(*_MOVED)).all()
     deltas.move([row.job_id for row in moved], RecordState.PACKED, values["state"])
     return moved
@@ -272,28 +277,3 @@ def _spend(database: Database, connection: Connection, used: Sequence[Usage]) ->
 
 
 _TOTALS = ("answers", *_USED[1:], "unpriced")
-
-
-def _open_deliveries(database: Database, connection: Connection, moved: Sequence[Any], now: float) -> int:
-    """Insert a delivery for every finished record whose lane names a sink."""
-    if not moved:
-        return 0
-    lanes = {row.lane_id for row in moved}
-    query = select(_lane.c.id, _lane.c.on_result).where(_lane.c.id.in_(lanes), _lane.c.on_result.is_not(None))
-    sinks = {lane_id: sink for lane_id, sink in connection.execute(query)}
-    rows = [
-        {
-            "record_id": row.id,
-            "generation": row.generation,
-            "sink": sinks[row.lane_id],
-            "state": "waiting",
-            "attempts": 0,
-            "next_at": now,
-            "lease_until": 0.0,
-        }
-        for row in moved
-        if row.lane_id in sinks
-    ]
-    if rows:
-        connection.execute(database.insert(Delivery).on_conflict_do_nothing(), rows)
-    return len(rows)

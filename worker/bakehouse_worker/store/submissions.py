@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from bakehouse_worker import wire
 from bakehouse_worker.remote import Remote
 from bakehouse_worker.states import LIVE_SUBMISSIONS, BatchState, RecordState, SubmissionState
+from bakehouse_worker.store import canceling
 from bakehouse_worker.store.counters import Deltas
 from bakehouse_worker.store.database import Database
 from bakehouse_worker.tables import Batch, Job, Record, Submission, table
@@ -219,11 +220,17 @@ def back_to_packed(database: Database, sending: Sending, note: str, not_before: 
         if not connection.execute(update(_submission).where(mine).values(values)).rowcount:
             return False
         held = (_batch.c.id == sending.batch_id) & _batch.c.state.in_((BatchState.UPLOADING, BatchState.CLOSING))
-        return repack(connection, held & (_batch.c.submission_id == sending.submission_id), not_before, alarm)
+        held &= _batch.c.submission_id == sending.submission_id
+        packed = repack(connection, held, not_before, alarm)
+        canceling.leave(database, connection, [sending.batch_id])
+        return packed
 
 
 def repack(connection: Connection, which: ColumnElement[bool], not_before: float, alarm: str | None) -> bool:
-    """Put a batch back to packed inside a transaction; it may be sent again, not before a time."""
+    """Put a batch back to packed inside a transaction; it may be sent again, not before a time.
+
+    Members that are to be canceled must not be: before the transaction ends, they leave it (`canceling.leave`).
+    """
     values = {
         "state": BatchState.PACKED,
         "lease_owner": null(),
