@@ -17,6 +17,7 @@ from bakehouse.outcome import Outcome
 from bakehouse_worker import retry
 from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
+from bakehouse_worker.states import RecordState
 from bakehouse_worker.store import deliveries
 from bakehouse_worker.store.deliveries import Parcel
 
@@ -65,7 +66,7 @@ def outcome(parcel: Parcel) -> Outcome:
         custom_id=parcel.custom_id,
         status=parcel.state,
         result=result,
-        error_type=parcel.error_type,
+        error_type=None if parcel.state == RecordState.SUCCEEDED else parcel.error_type,
         error=parcel.error,
         attempts=parcel.sendings,
         cost=parcel.cost,
