@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -276,12 +276,13 @@ def _history(connection: Connection, row: Any) -> dict[str, Any]:
         "received_at",
         "request_id",
     )
-    sendings = select(*(_result.c[name] for name in columns), _submission.c.remote_id)
+    known = (_body.c.generation == 0) | (_body.c.first_attempt <= _result.c.attempt)
+    mine = select(func.max(_body.c.generation)).where(_body.c.record_id == _result.c.record_id, known)
+    generation = mine.correlate(_result).scalar_subquery().label("generation")  # None: its body is erased
+    sendings = select(*(_result.c[name] for name in columns), _submission.c.remote_id, generation)
     sendings = sendings.outerjoin(_batch, _batch.c.id == _result.c.batch_id)
     sendings = sendings.outerjoin(_submission, _submission.c.id == _batch.c.submission_id)
     results = connection.execute(sendings.where(_result.c.record_id == row.id).order_by(_result.c.attempt)).mappings()
-    bodies = select(_body.c.generation, _body.c.first_attempt).where(_body.c.record_id == row.id)
-    began = {generation: first for generation, first in connection.execute(bodies) if generation or first is not None}
     batch = connection.execute(
         select(_batch.c.state, _batch.c.alarm, _submission.c.remote_id)
         .outerjoin(_submission, _submission.c.id == _batch.c.submission_id)
@@ -290,16 +291,7 @@ def _history(connection: Connection, row: Any) -> dict[str, Any]:
     delivery = connection.execute(select(_delivery).where(_delivery.c.record_id == row.id)).mappings()
     return {
         **row._mapping,
-        "sendings": [{**result, "generation": _generation(result["attempt"], began)} for result in results],
+        "sendings": [dict(result) for result in results],
         "in_batch": next((dict(found) for found in batch), None),
         "deliveries": [dict(found) for found in delivery],
     }
-
-
-def _generation(attempt: int, began: Mapping[int, int | None]) -> int | None:
-    """Return the generation that an attempt sent, of those that began at known attempts; None if it cannot be told."""
-    if None in began.values():
-        return None
-    return max(
-        (generation for generation, first in began.items() if first is not None and first <= attempt), default=None
-    )
