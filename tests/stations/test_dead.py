@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from bakehouse import ConfigurationError, InvalidRecord
-from bakehouse.record import serialise
+from bakehouse.record import build, serialise
 from bakehouse_worker import dead, export, rewriting, showing
 from bakehouse_worker import deliver as station
 from bakehouse_worker.accept import accept
@@ -88,7 +88,7 @@ def test_answers_that_are_not_what_was_asked_are_counted_until_they_are_sent_aga
     assert caveats.of_job(database, job) == dict.fromkeys(faults, 1)
     assert dead.requeue(world.runtime, Selection(reason="empty")).succeeded == 1
     assert caveats.of_job(database, job) == dict.fromkeys(("refusal", "max_tokens", "pause_turn"), 1)
-    world.client.enqueue_record(world.params("another"), custom_id="item 0", job="job", replace=True)
+    world.client.append([build(world.params("another"), custom_id="item 0", job="job", replace=True)])
     accept(world.runtime)
     assert caveats.of_job(database, job) == dict.fromkeys(("max_tokens", "pause_turn"), 1)
     world.books_agree()
@@ -134,14 +134,13 @@ def test_a_requeued_record_is_a_new_generation_and_its_new_outcome_is_delivered_
     assert told[1][2] == {"ticket": 42}
 
 
-def test_an_outcome_that_was_not_delivered_yet_is_withdrawn_by_a_requeue(world, application, monkeypatch):
-    monkeypatch.setattr(application, "save", None)  # no handler takes it yet
+def test_an_outcome_that_was_not_delivered_yet_is_withdrawn_by_a_requeue(make_world, application):
+    world = make_world(max_attempts=50)
+    application.save = None  # no handler takes it yet
     failing(world, 1, count=2, on_result="an_application:save")
     dead.requeue(world.runtime, Selection(custom_ids=("item 1",)))
-    monkeypatch.undo()
-    sys.modules["an_application"] = application
-    station.handler.cache_clear()
     application.save = application.seen.append
+    station.handler.cache_clear()
     world.run_to_end()
     world.pass_time(4000)
     deliver(world.runtime)
@@ -224,6 +223,7 @@ def test_a_retired_model_is_corrected_for_what_failed_and_for_what_waits(world):
     assert params_of(world, "not of it").generation == 0
     assert {params_of(world, custom_id).lane_model for custom_id in ("item 0", "later 3")} == {NEW}
     holds.unpark(world.runtime.database, holds.MODEL, OLD)
+    world.server.clear()
     assert world.run_to_end()["succeeded"] == 6
     assert {ending.sendings for name, ending in world.endings().items() if name != "item 0"} == {1}
     lines = [orjson.loads(ending.line) for ending in world.endings().values()]
@@ -296,8 +296,8 @@ def test_the_apis_request_id_of_a_failure_is_kept(world, monkeypatch):
 
 
 def test_the_commands_say_what_they_concern_and_ask_first(world):
-    world.server.rules({**NO, "message": "not like this " * 12, "prompt": "item 0"})
-    world.server.rules({"on": "result", "fault": "refusal", "prompt": "item 1"})
+    odd = {"on": "result", "fault": "refusal", "prompt": "item 1"}
+    world.server.rules({**NO, "message": "not like this " * 12, "prompt": "item 0"}, odd)
     world.enqueue(3)
     world.run_to_end()
     listed = command(world, "dead", "list")
