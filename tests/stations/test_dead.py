@@ -230,6 +230,15 @@ def test_a_retired_model_is_corrected_for_what_failed_and_for_what_waits(world):
     assert {line["result"]["message"]["model"] for line in lines} == {NEW}
 
 
+def test_a_record_replaced_with_another_model_waits_behind_that_model(world):
+    failing(world, 0, count=1)
+    world.client.append([build(world.params("new", model=NEW), custom_id="item 0", job="job", replace=True)])
+    accept(world.runtime)
+    assert params_of(world, "item 0").lane_model == NEW
+    holds.park(world.runtime.database, holds.MODEL, NEW, "model: retired")
+    assert dead.list_dead(world.runtime).parked[0].records == 1
+
+
 def test_values_are_replaced_where_they_stand_and_added_where_they_are_not():
     params = {"model": "a", "max_tokens": 1, "messages": [{"role": "user", "content": '"model":"a"'}]}
     body, spans = serialise(params)

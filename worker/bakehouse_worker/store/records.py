@@ -180,7 +180,7 @@ def _resolve(span: _Span, entry: Entry, row: dict[str, Any], buried: dict[Name, 
     else:
         generation = held.generation + 1
         connection.execute(insert(_body), [_body_row(held.id, generation, held.attempt + 1, incoming)])
-        values = {"bytes": row["bytes"], "digest": incoming.digest, "model": incoming.model}
+        values = {"bytes": row["bytes"], "digest": incoming.digest, "model": incoming.model, "lane_id": row["lane_id"]}
         span.caveats.go(connection, [held.id])
         start_again(connection, [held.id], span.now, generation=generation, **values)
         span.deltas.move([job_id], held.state, RecordState.PENDING)
