@@ -230,8 +230,22 @@ def test_a_database_of_the_release_before_is_brought_up_with_what_stands_in_it(t
         connection.execute(text("INSERT INTO job (name, created_at, rejected_pruned) VALUES ('old', 1.0, 0)"))
         lane = "INSERT INTO lane (job_id, key, priority, api_version, betas) VALUES (1, 'k', 0, 'v', '')"
         connection.execute(text(lane))
+        connection.execute(
+            text(
+                "INSERT INTO record (id, job_id, custom_id, lane_id, seq, bytes, digest, model, state, generation, attempt, "
+                "failures, expiries, next_at) VALUES (1, 1, 'a', 1, 0, 2, 'd', 'm', 'succeeded', 0, 0, 0, 0, 0)"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO result (record_id, attempt, batch_id, kind, stop_reason, input_tokens, output_tokens, "
+                "cache_write_tokens, cache_read_tokens, received_at, line) "
+                "VALUES (1, 0, 1, 'succeeded', 'refusal', 0, 0, 0, 0, 0, '')"
+            )
+        )
     assert schema.ensure(database, auto_migrate=True)
     with database.read() as connection:
         assert connection.execute(text("SELECT name, canary FROM job")).one() == ("old", None)
         assert connection.scalar(text("SELECT model FROM lane")) == ""
+        assert connection.execute(text("SELECT job_id, reason, records FROM caveat")).one() == (1, "refusal", 1)
     database.close()

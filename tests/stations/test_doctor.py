@@ -37,6 +37,12 @@ def a_counter_off_by_one(world):
     change(world, "UPDATE counter SET records = records + 1 WHERE state = 'packed'")
 
 
+def a_caveat_that_nobody_counted(world):
+    world.enqueue(3)
+    world.run_to_end()
+    change(world, "UPDATE result SET stop_reason = 'refusal' WHERE record_id = (SELECT min(id) FROM record)")
+
+
 def a_batch_that_counts_a_member_too_many(world):
     world.packed(3)
     change(world, "UPDATE batch SET requests = 4")
@@ -139,6 +145,7 @@ def a_redis_that_remembers_more(world):
 PLANTED = {
     a_lost_doorbell: ("doorbells", "does beat run?"),
     a_counter_off_by_one: ("counters", "counts 4 packed and has 3"),
+    a_caveat_that_nobody_counted: ("caveats", "counts 0 answers with refusal and has 1"),
     a_batch_that_counts_a_member_too_many: ("batches", "says 4 requests and accounts for 3"),
     a_member_of_two_batches: ("membership", "is a member of batch 1 and has its answer in batch 0"),
     a_missing_body: ("bodies", "is unfinished and has no body"),

@@ -19,7 +19,7 @@ from bakehouse_worker.errors import GatewayError
 from bakehouse_worker.poll import poll
 from bakehouse_worker.prune import prune
 from bakehouse_worker.settle import settle
-from bakehouse_worker.store import reading, records
+from bakehouse_worker.store import deadletters, reading, records
 from bakehouse_worker.submit import submit
 
 #: For what does not differ between the databases.
@@ -88,7 +88,7 @@ def test_the_error_text_of_a_record_that_failed_is_gone_and_its_kind_stays(world
     erase(world.runtime, "a")
     (ending,) = world.endings().values()
     assert (ending.state, ending.error_type, ending.error) == ("failed", "invalid_request_error", None)
-    assert records.requeue_failed(world.runtime.database, "job") == 0
+    assert deadletters.requeue_failed(world.runtime.database, "job") == 0
 
 
 def test_a_pending_record_is_canceled_and_never_sent(world):

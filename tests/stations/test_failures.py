@@ -10,8 +10,10 @@ import os
 import pytest
 from sqlalchemy import text
 
+from bakehouse_worker import dead, pausing
 from bakehouse_worker.accept import accept
 from bakehouse_worker.store import holds
+from bakehouse_worker.store.deadlist import Selection
 
 CREDIT = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade."
 RETIRED = "claude-3-5-haiku-20241022"
@@ -122,6 +124,10 @@ def test_many_records_of_a_retired_model_are_not_sent(make_world):
     assert world.server.totals()["accepted"] == 0
     ((model, reason),) = [(each.name, each.reason) for each in holds.parked(world.runtime.database)]
     assert (model, reason) == (RETIRED, f"{RETIRED} is retired since 2026-02-19")
+    moved = dead.requeue(world.runtime, Selection(model=RETIRED), {"model": "claude-haiku-5-5"})
+    assert moved.pending == count
+    assert holds.parked(world.runtime.database) == []
+    assert world.run_to_end("retired")["succeeded"] == count
 
 
 @pytest.mark.slow
@@ -143,3 +149,8 @@ def test_a_canary_of_twenty_that_fails_stops_the_many_others(make_world):
         "job",
         "20 of 20 records of its canary failed, most as invalid_request_error",
     )
+    world.server.clear()
+    moved = dead.requeue(world.runtime, Selection(job="job"), {"max_tokens": 32})
+    assert (moved.failed, moved.pending) == (20, count - 20)
+    pausing.resume(world.runtime, job="job")
+    assert world.run_to_end()["succeeded"] == count

@@ -21,7 +21,7 @@ from bakehouse_worker.deliver import deliver
 from bakehouse_worker.poll import poll
 from bakehouse_worker.prune import DAY, prune
 from bakehouse_worker.settle import settle
-from bakehouse_worker.store import doubts, due, lanes, reading, records, retention, submissions, tombstones
+from bakehouse_worker.store import deadletters, doubts, due, lanes, reading, records, retention, submissions, tombstones
 from bakehouse_worker.submit import submit
 
 #: For what does not differ between the databases.
@@ -304,7 +304,7 @@ def test_a_failed_record_without_content_is_not_requeued(make_world):
     world.client.enqueue_record(world.params(model="none"), custom_id="bad", job="job")
     world.run_to_end()
     later(world, 2)
-    assert records.requeue_failed(world.runtime.database, "job") == 0
+    assert deadletters.requeue_failed(world.runtime.database, "job") == 0
     assert world.job().states["failed"] == 1
 
 

@@ -20,6 +20,7 @@ from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.states import BatchState
 from bakehouse_worker.store import batches, doubts, results, submissions
 from bakehouse_worker.store.batches import OpenBatch
+from bakehouse_worker.tables import CUT_SHORT, EMPTY
 
 #: Result lines per transaction.
 SPAN = 1_000
@@ -120,7 +121,7 @@ def _row(mine: wire.WireId, batch_id: int, line: bytes, result: Any, now: float)
     if kind == "succeeded":
         message = _object(result.get("message"))
         usage, model = _object(message.get("usage")), _text(message.get("model"))
-        used = pricing.tokens(usage)
+        used, stop_reason = pricing.tokens(usage), _text(message.get("stop_reason"))
         return results.result_row(
             mine.record_id,
             mine.attempt,
@@ -128,12 +129,14 @@ def _row(mine: wire.WireId, batch_id: int, line: bytes, result: Any, now: float)
             kind,
             line,
             now,
-            stop_reason=_text(message.get("stop_reason")),
+            error_type=EMPTY if stop_reason not in CUT_SHORT and _says_nothing(message.get("content")) else None,
+            stop_reason=stop_reason,
             model=model,
             tokens=(used.input, used.output, used.write_5m + used.write_1h, used.read),
             cost=pricing.cost(model, used, geo=_text(usage.get("inference_geo"))) if model else None,
         )
-    error = _object(_object(result.get("error")).get("error")) if kind == "errored" else {}
+    envelope = _object(result.get("error")) if kind == "errored" else {}
+    error = _object(envelope.get("error"))
     known = kind in ("errored", "canceled", "expired")
     return results.result_row(
         mine.record_id,
@@ -144,7 +147,15 @@ def _row(mine: wire.WireId, batch_id: int, line: bytes, result: Any, now: float)
         now,
         error_type=_text(error.get("type")) or (None if known else kind),
         error=_text(error.get("message")),
+        request_id=_text(envelope.get("request_id")),
     )
+
+
+def _says_nothing(content: Any) -> bool:
+    """Tell whether an answer has no block, or empty text blocks alone."""
+    if not isinstance(content, list):
+        return False
+    return all(_object(block).get("type") == "text" and _object(block).get("text") == "" for block in content)
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def outcome(parcel: Parcel) -> Outcome:
         custom_id=parcel.custom_id,
         status=parcel.state,
         result=result,
-        error_type=parcel.error_type,
+        error_type=None if parcel.state == RecordState.SUCCEEDED else parcel.error_type,
         error=parcel.error,
         attempts=parcel.sendings,
         cost=parcel.cost,

@@ -109,6 +109,7 @@ class Body(SQLModel, table=True):
     generation: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
     params: bytes = Field(sa_type=LargeBinary)
     spans: str | None = Field(default=None, sa_type=Text)  #: JSON: top-level key -> [start, end) of its value in params
+    first_attempt: int | None = None  #: the first attempt that sends it; None of a later generation: not known
     metadata_json: bytes | None = Field(default=None, sa_type=LargeBinary)
 
 
@@ -177,6 +178,11 @@ class Submission(SQLModel, table=True):
     )
 
 
+#: Why an answer is not what was asked: stop reasons, and an error type of our own on a success that says nothing.
+CUT_SHORT, EMPTY = ("refusal", "max_tokens", "pause_turn", "model_context_window_exceeded"), "empty"
+CAVEAT = f"kind = 'succeeded' AND (error_type = '{EMPTY}' OR stop_reason IN {CUT_SHORT!r})"
+
+
 class Result(SQLModel, table=True):
     """One answer to one sending, as the API's own line. Insert-only; failed attempts stay."""
 
@@ -197,6 +203,8 @@ class Result(SQLModel, table=True):
     cost_sync: float | None = None  #: USD that a synchronous call would have cost
     received_at: float
     line: bytes = Field(sa_type=LargeBinary)
+
+    __table_args__ = (_partial(CAVEAT, "result_caveat", "record_id", "attempt"),)
 
 
 class Delivery(SQLModel, table=True):

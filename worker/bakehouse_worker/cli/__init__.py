@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bakehouse import BakehouseError, __version__
-from bakehouse_worker.cli import batch, cancel, erasing, holding, jobs, looking, roles
+from bakehouse_worker.cli import batch, cancel, dead, erasing, holding, jobs, looking, roles
 
 
 def _version(wanted: bool) -> None:
@@ -38,7 +38,7 @@ def _options(
     """Claude work through the Message Batches API at half the price: nothing lost, nothing paid twice, nothing hidden."""
 
 
-for group in (jobs, looking, holding, cancel, erasing, roles, batch):
+for group in (jobs, looking, dead, holding, cancel, erasing, roles, batch):
     group.register(app)
 
 

@@ -8,7 +8,7 @@ from bakehouse_worker import deadlines
 from bakehouse_worker.doctor.finding import Finding
 from bakehouse_worker.local.progress import age
 from bakehouse_worker.runtime import Runtime
-from bakehouse_worker.store import auditing, conserving, holds
+from bakehouse_worker.store import auditing, caveats, conserving, holds
 from bakehouse_worker.store.uncollected import uncollected
 
 #: Seconds that due work may stand without a tick, and with one (the queues may be long).
@@ -19,6 +19,7 @@ def examine(runtime: Runtime) -> list[Finding]:
     """Make every check that the store alone can answer; changes nothing."""
     return [
         _counters(runtime),
+        _caveats(runtime),
         _members(runtime),
         _astray(runtime),
         _doubled(runtime),
@@ -40,6 +41,14 @@ def _counters(runtime: Runtime) -> Finding:
         for job, state, counted, rows in auditing.counter_differences(runtime.database)
     ]
     return _verdict("counters", told, "equal the rows")
+
+
+def _caveats(runtime: Runtime) -> Finding:
+    told = [
+        f"job {job} counts {counted:,} answers with {reason} and has {rows:,}"
+        for job, reason, counted, rows in caveats.differences(runtime.database)
+    ]
+    return _verdict("caveats", told, "equal the rows")
 
 
 def _members(runtime: Runtime) -> Finding:

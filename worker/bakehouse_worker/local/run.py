@@ -32,7 +32,7 @@ from bakehouse_worker.local.summary import FileOutcome, summarise, told
 from bakehouse_worker.preflight import Identity, check_identity
 from bakehouse_worker.settings import Settings
 from bakehouse_worker.states import RecordState
-from bakehouse_worker.store import reading, records, schema_stamp, submissions, trials
+from bakehouse_worker.store import deadletters, reading, records, schema_stamp, submissions, trials
 from bakehouse_worker.store.database import Database, open_database
 from bakehouse_worker.store.reading import JobView
 
@@ -182,7 +182,7 @@ def _work(
             if found.new or found.changed:
                 _feed(options, found, stack, canary=options.canary)
             if options.retry_failed:
-                records.requeue_failed(stack.runtime.database, options.job)
+                deadletters.requeue_failed(stack.runtime.database, options.job)
             _wait(options, found, stack, view, replaced)
     except KeyboardInterrupt:
         console.print(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bakehouse_worker.local.progress import age, counted
 from bakehouse_worker.states import RecordState
-from bakehouse_worker.store import reading
+from bakehouse_worker.store import caveats, reading
 from bakehouse_worker.store.database import Database
 from bakehouse_worker.store.reading import JobView, SpendView
 
@@ -30,7 +30,7 @@ def summarise(database: Database, name: str) -> Summary:
         job=job,
         failures=reading.failures(database, job.id) if job.states.get(RecordState.FAILED) else [],
         rejected=reading.rejections(database, name, limit=1) if job.states.get("rejected") else [],
-        odd=reading.stop_reasons(database, job.id),
+        odd=caveats.of_job(database, job.id),
         spend=reading.spend(database, job.id),
     )
 

@@ -13,9 +13,10 @@ from bakehouse_worker.store import deliveries as outcomes
 from bakehouse_worker.store import tombstones
 from bakehouse_worker.store.counters import REJECTED, per_job
 from bakehouse_worker.store.database import Database
-from bakehouse_worker.tables import Batch, Delivery, Job, Record, Rejected, Result, Spend, Submission, table
+from bakehouse_worker.tables import Batch, Body, Delivery, Job, Record, Rejected, Result, Spend, Submission, table
 
 _record, _batch, _job, _result = (table(m) for m in (Record, Batch, Job, Result))
+_body = table(Body)
 _submission, _rejected, _spend, _delivery = (table(m) for m in (Submission, Rejected, Spend, Delivery))
 
 TERMINAL = (RecordState.SUCCEEDED, RecordState.FAILED, RecordState.CANCELED)
@@ -210,20 +211,6 @@ def failures(database: Database, job_id: int) -> list[tuple[str, int, str, str |
         return found
 
 
-def stop_reasons(database: Database, job_id: int) -> dict[str, int]:
-    """Count a job's answers that were not simply completed, such as refusals and cut-off ones."""
-    latest = (_result.c.record_id == _record.c.id) & (_result.c.attempt == _record.c.attempt)
-    odd = ("refusal", "max_tokens", "pause_turn", "model_context_window_exceeded")
-    query = (
-        select(_result.c.stop_reason, func.count())
-        .join(_record, latest)
-        .where(_record.c.job_id == job_id, _record.c.state == RecordState.SUCCEEDED, _result.c.stop_reason.in_(odd))
-        .group_by(_result.c.stop_reason)
-    )
-    with database.read() as connection:
-        return {reason: count for reason, count in connection.execute(query)}
-
-
 def spend(database: Database, job_id: int | None = None) -> list[SpendView]:
     """Return what one job's, or all jobs', answers used and cost, by model."""
     summed = (_spend.c[name] for name in SpendView.__slots__[1:])
@@ -278,8 +265,22 @@ def history(database: Database, custom_id: str, job: str | None = None) -> list[
 
 
 def _history(connection: Connection, row: Any) -> dict[str, Any]:
-    columns = ("attempt", "batch_id", "kind", "error_type", "error", "stop_reason", "model", "cost", "received_at")
-    sendings = select(*(_result.c[name] for name in columns), _submission.c.remote_id)
+    columns = (
+        "attempt",
+        "batch_id",
+        "kind",
+        "error_type",
+        "error",
+        "stop_reason",
+        "model",
+        "cost",
+        "received_at",
+        "request_id",
+    )
+    known = (_body.c.generation == 0) | (_body.c.first_attempt <= _result.c.attempt)
+    mine = select(func.max(_body.c.generation)).where(_body.c.record_id == _result.c.record_id, known)
+    generation = mine.correlate(_result).scalar_subquery().label("generation")  # None: its body is erased
+    sendings = select(*(_result.c[name] for name in columns), _submission.c.remote_id, generation)
     sendings = sendings.outerjoin(_batch, _batch.c.id == _result.c.batch_id)
     sendings = sendings.outerjoin(_submission, _submission.c.id == _batch.c.submission_id)
     results = connection.execute(sendings.where(_result.c.record_id == row.id).order_by(_result.c.attempt)).mappings()

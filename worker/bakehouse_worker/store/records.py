@@ -1,4 +1,4 @@
-"""Acceptance and requeueing: jobs, lanes, records and bodies."""
+"""Acceptance: jobs, lanes, records and bodies."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, insert, null, select, update
 from bakehouse.contract import Record as Incoming
 from bakehouse_worker.states import RecordState
 from bakehouse_worker.store import lanes, tombstones, trials
+from bakehouse_worker.store.caveats import Caveats
 from bakehouse_worker.store.counters import REJECTED, Deltas
 from bakehouse_worker.store.database import Database, spans
 from bakehouse_worker.store.lanes import Common, Jobs
@@ -54,6 +55,7 @@ class _Span:
     jobs: Jobs
     now: float
     deltas: Deltas = field(default_factory=Deltas)
+    caveats: Caveats = field(default_factory=Caveats)
     outcome: Acceptance = field(default_factory=Acceptance)
 
 
@@ -82,7 +84,7 @@ def accept(database: Database, entries: Sequence[Entry], canary: int = 0) -> Acc
             if record_id is None:
                 taken.append((entry, row))
             else:
-                bodies.append(_body_row(record_id, 0, entry.record))
+                bodies.append(_body_row(record_id, 0, 0, entry.record))
                 span.deltas.add(row["job_id"], RecordState.PENDING)
         if bodies:
             connection.execute(insert(_body), bodies)
@@ -91,6 +93,7 @@ def accept(database: Database, entries: Sequence[Entry], canary: int = 0) -> Acc
                 _resolve_pruned(span, entry, row, buried)
             else:
                 _resolve(span, entry, row, buried)
+        span.caveats.write(database, connection)
         span.deltas.write(database, connection)
     return span.outcome
 
@@ -136,37 +139,8 @@ def known_digests(database: Database, job: str, custom_ids: Sequence[str]) -> di
     return found
 
 
-def requeue_failed(database: Database, job: str) -> int:
-    """Send every failed record of a job again, as a new generation with all its attempts; returns how many.
-
-    One whose content was pruned or erased has nothing to send, and stays failed.
-    """
-    requeued = 0
-    while True:
-        with database.write() as connection:
-            job_id = select(_job.c.id).where(_job.c.name == job).scalar_subquery()
-            failed = select(_record.c.id).where(_record.c.job_id == job_id, _record.c.state == RecordState.FAILED)
-            whole = failed.where(_record.c.content_gone_at.is_(None))
-            ids = list(connection.scalars(whole.order_by(_record.c.id).limit(1_000).with_for_update()))
-            if not ids:
-                return requeued
-            same_body = select(
-                _body.c.record_id, _body.c.generation + 1, _body.c.params, _body.c.spans, _body.c.metadata_json
-            )
-            latest = same_body.join(
-                _record, (_record.c.id == _body.c.record_id) & (_record.c.generation == _body.c.generation)
-            )
-            columns = ["record_id", "generation", "params", "spans", "metadata_json"]
-            connection.execute(insert(_body).from_select(columns, latest.where(_record.c.id.in_(ids))))
-            _start_again(connection, ids, database.now(), generation=_record.c.generation + 1)
-            deltas = Deltas()
-            rows = connection.execute(select(_record.c.job_id).where(_record.c.id.in_(ids)))
-            deltas.move([row[0] for row in rows], RecordState.FAILED, RecordState.PENDING)
-            deltas.write(database, connection)
-            requeued += len(ids)
-
-
-def _start_again(connection: Connection, ids: Sequence[int], now: float, **values: Any) -> None:
+def start_again(connection: Connection, ids: Sequence[int], now: float, **values: Any) -> None:
+    """Make records that have ended `pending` under the next attempt, with all their attempts; `values` are more columns."""
     connection.execute(
         update(_record)
         .where(_record.c.id.in_(ids))
@@ -214,9 +188,10 @@ def _resolve(span: _Span, entry: Entry, row: dict[str, Any], buried: dict[Name, 
         _reject(span, entry, _IN_BATCH)
     else:
         generation = held.generation + 1
-        connection.execute(insert(_body), [_body_row(held.id, generation, incoming)])
-        values = {"bytes": row["bytes"], "digest": incoming.digest, "model": incoming.model}
-        _start_again(connection, [held.id], span.now, generation=generation, **values)
+        connection.execute(insert(_body), [_body_row(held.id, generation, held.attempt + 1, incoming)])
+        values = {"bytes": row["bytes"], "digest": incoming.digest, "model": incoming.model, "lane_id": row["lane_id"]}
+        span.caveats.go(connection, [held.id])
+        start_again(connection, [held.id], span.now, generation=generation, **values)
         span.deltas.move([job_id], held.state, RecordState.PENDING)
         span.outcome.replaced += 1
 
@@ -237,7 +212,7 @@ def _resolve_pruned(span: _Span, entry: Entry, row: dict[str, Any], buried: dict
         tombstones.remove(span.connection, stone)
         buried.pop(name, None)
         record_id = span.connection.execute(insert(_record).returning(_record.c.id), row).scalar_one()
-        span.connection.execute(insert(_body), [_body_row(record_id, 0, incoming)])
+        span.connection.execute(insert(_body), [_body_row(record_id, 0, 0, incoming)])
         span.deltas.move([name[0]], stone.state, RecordState.PENDING)
         span.outcome.replaced += 1
 
@@ -278,10 +253,11 @@ def _row(entry: Entry, jobs: dict[str, int], lane_ids: dict[Common, int], now: f
     }
 
 
-def _body_row(record_id: int, generation: int, record: Incoming) -> dict[str, Any]:
+def _body_row(record_id: int, generation: int, first_attempt: int, record: Incoming) -> dict[str, Any]:
     return {
         "record_id": record_id,
         "generation": generation,
+        "first_attempt": first_attempt,
         "params": record.params,
         "spans": orjson.dumps(record.spans).decode() if record.spans else None,
         "metadata_json": record.metadata,

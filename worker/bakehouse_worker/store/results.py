@@ -5,7 +5,6 @@ A result belongs to (record, attempt). Inserting it again changes nothing, so a 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +14,10 @@ from sqlalchemy import Connection, func, null, select, update
 
 from bakehouse_worker.retry import Decision
 from bakehouse_worker.states import BatchState, RecordState
-from bakehouse_worker.store import deliveries
+from bakehouse_worker.store import caveats, deliveries
 from bakehouse_worker.store.counters import Deltas
 from bakehouse_worker.store.database import Database, spans
-from bakehouse_worker.tables import Batch, Record, Result, Spend, Tally, table
+from bakehouse_worker.tables import Batch, Record, Result, Spend, table
 
 _record, _batch, _result = (table(m) for m in (Record, Batch, Result))
 
@@ -93,6 +92,7 @@ def result_row(
     error_type: str | None = None,
     error: str | None = None,
     stop_reason: str | None = None,
+    request_id: str | None = None,
     model: str | None = None,
     tokens: tuple[int, int, int, int] = (0, 0, 0, 0),
     cost: tuple[float, float] | None = None,
@@ -106,6 +106,7 @@ def result_row(
         "error_type": error_type,
         "error": error,
         "stop_reason": stop_reason,
+        "request_id": request_id,
         "model": model,
         "input_tokens": tokens[0],
         "output_tokens": tokens[1],
@@ -171,7 +172,7 @@ def settle(database: Database, batch_id: int, decisions: Sequence[tuple[Unsettle
     A record is packed into a batch at one attempt only, so the batch stands for the attempt. One that was to go again and is to be
     canceled by now is left alone: it is decided upon anew.
     """
-    now, deltas = database.now(), Deltas()
+    now, deltas, odd = database.now(), Deltas(), caveats.Caveats()
     done = [member for member, decision in decisions if decision.state is RecordState.SUCCEEDED]
     ended: list[Any] = []
     again: list[Any] = []
@@ -181,6 +182,7 @@ def settle(database: Database, batch_id: int, decisions: Sequence[tuple[Unsettle
             ended += _move(connection, batch_id, part, values, deltas)
         moved = {row.id for row in ended}
         _spend(database, connection, [member.usage for member in done if member.record_id in moved])
+        odd.come(member for member in done if member.record_id in moved)
         for member, decision in decisions:
             values = {"failures": decision.failures, "expiries": decision.expiries, "state": decision.state}
             if decision.state is RecordState.PENDING:
@@ -190,19 +192,10 @@ def settle(database: Database, batch_id: int, decisions: Sequence[tuple[Unsettle
                 ended += _move(connection, batch_id, [member], values | {"settled_at": now}, deltas)
         delivering = deliveries.open_for(database, connection, ended, now)
         settled = frozenset(row.id for row in (*ended, *again))
-        _tally(database, connection, [member for member, _ in decisions if member.record_id in settled])
+        caveats.tally(database, connection, [member for member, _ in decisions if member.record_id in settled])
+        odd.write(database, connection)
         deltas.write(database, connection)
     return Settled(settled, delivering)
-
-
-def _tally(database: Database, connection: Connection, members: Sequence[Unsettled]) -> None:
-    """Count results by what the API said, for metrics: (kind, error type or stop reason)."""
-    seen = Counter((member.kind, member.error_type or member.stop_reason or "") for member in members)
-    rows = [{"kind": kind, "reason": reason, "results": count} for (kind, reason), count in sorted(seen.items())]
-    if rows:
-        insert, tally = database.insert(Tally), table(Tally)
-        more = {"results": tally.c.results + insert.excluded.results}
-        connection.execute(insert.on_conflict_do_update(index_elements=["kind", "reason"], set_=more), rows)
 
 
 def fail_unsent(database: Database, batch_id: int | None, failures: Sequence[Mapping[str, Any]]) -> int:

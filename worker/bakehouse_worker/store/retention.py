@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, null, or_, selec
 
 from bakehouse_worker.states import LIVE_SUBMISSIONS
 from bakehouse_worker.store import tombstones
+from bakehouse_worker.store.caveats import Caveats
 from bakehouse_worker.store.database import SPAN, Database
 from bakehouse_worker.store.reading import TERMINAL
 from bakehouse_worker.tables import Batch, Body, Delivery, Job, Record, Rejected, Result, Submission, table
@@ -47,6 +48,7 @@ def drop_content(database: Database, before: float, after: Place) -> Pruned:
         rows = _ended(connection, _record.c.content_gone_at.is_(None), before, after)
         ids = [row.id for row in rows if not row.held]
         if ids:
+            _count_out(database, connection, ids)
             connection.execute(delete(_body).where(_body.c.record_id.in_(ids)))
             connection.execute(delete(_result).where(_result.c.record_id.in_(ids)))
             told = _delivery.c.record_id.in_(ids) & _delivery.c.error.is_not(None)
@@ -69,6 +71,7 @@ def bury(database: Database, before: float, after: Place) -> Pruned:
         ids = [row.id for row in free]
         if ids:
             tombstones.bury(connection, keys, [(row.job_id, row.custom_id, row.digest, row.state) for row in free], now)
+            _count_out(database, connection, ids)
             for rest in (_body, _result, _delivery):
                 connection.execute(delete(rest).where(rest.c.record_id.in_(ids)))
             connection.execute(delete(_record).where(_record.c.id.in_(ids)))
@@ -89,6 +92,12 @@ def _ended(connection: Connection, which: ColumnElement[bool], before: float, af
         .limit(SPAN)
     )
     return connection.execute(query.with_for_update(of=_record, skip_locked=True)).all()
+
+
+def _count_out(database: Database, connection: Connection, ids: Sequence[int]) -> None:
+    caveats = Caveats()
+    caveats.go(connection, ids)
+    caveats.write(database, connection)
 
 
 def _next(rows: Sequence[Any]) -> Place | None:
