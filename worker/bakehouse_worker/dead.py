@@ -89,8 +89,8 @@ def requeue(
 
     `values` are new top-level params. Pending records get them too if no reason is selected and they wait for just that: with `model`
     among the values those of the model selected, and those of a selected job that is parked. A model that nothing waits for any more
-    is parked no longer; a job stays so until `resume`. A selection that names nothing needs `everything`. `ask` is told what was chosen before anything
-    changes. Raises ConfigurationError or InvalidRecord, with nothing changed, for what cannot be done.
+    is parked no longer; a job stays so until `resume`. A selection that names nothing needs `everything`. `ask` is told what was
+    chosen before anything changes. Raises ConfigurationError or InvalidRecord, with nothing changed, for what cannot be done.
     """
     database, values = runtime.database, dict(values or {})
     _check(runtime, wanted, everything)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, insert, null, select, update
 
@@ -40,7 +41,7 @@ class LaneView:
 
 
 def due_lanes(database: Database, limit: int) -> list[LaneView]:
-    """Return every lane with due records, each with at most `limit` of them. Costs an index seek per lane, not per record."""
+    """Return every lane with due records that may go now, each with at most `limit` of them. Costs an index seek per lane."""
     now = database.now()
     with database.read() as connection:
         counters = per_job(connection)
@@ -60,43 +61,39 @@ def due_lanes(database: Database, limit: int) -> list[LaneView]:
         views = []
         ahead: dict[int, int] = {}  # of jobs with a canary: how many more may go now
         for lane in connection.execute(query.where(_lane.c.job_id.in_(waiting))).all():
-            if lane.oldest is None or lane.oldest > now:
+            if lane.oldest is None or lane.oldest > now or {f"{MODEL}:{lane.model}", f"{JOB}:{lane.name}"} & parked:
                 continue
-            if f"{MODEL}:{lane.model}" in parked or f"{JOB}:{lane.name}" in parked:
-                continue
-            few = limit
-            if lane.canary is not None:
-                few = ahead.setdefault(lane.job_id, _canary_room(counters[lane.job_id], lane.canary))
-                if not few:
-                    continue
-                few = min(few, limit)
-            due = (
-                select(_record.c.id, _record.c.bytes)
-                .where(_record.c.lane_id == lane.id, _record.c.state == RecordState.PENDING, _record.c.next_at <= now)
-                .order_by(_record.c.next_at, _record.c.seq)
-                .limit(few)
-            )
-            sizes = tuple((record_id, size) for record_id, size in connection.execute(due)) if limit else ()
-            complete = not settling and _is_complete(connection, lane.job_id, lane.expected, counters[lane.job_id], now)
-            if lane.canary is not None:
-                ahead[lane.job_id] -= len(sizes)
-            group = (lane.api_version, lane.betas)
-            oldest_at = float(lane.oldest)
-            views.append(
-                LaneView(
-                    lane.id,
-                    lane.job_id,
-                    lane.priority,
-                    *group,
-                    oldest_at,
-                    complete or lane.canary is not None,  # a canary waits for nobody
-                    sizes,
-                    counters[lane.job_id].get(RecordState.PENDING, 0) if lane.canary is None else few,
-                    lane.canary is None and 0 < limit == len(sizes),
-                    group in leaving,
+            states = counters[lane.job_id]
+            complete = not settling and _is_complete(connection, lane.job_id, lane.expected, states, now)
+            view = _view(lane, complete, (lane.api_version, lane.betas) in leaving)
+            if lane.canary is None:
+                sizes = _sizes(connection, lane.id, now, limit)
+                views.append(
+                    replace(view, sizes=sizes, waiting=states[RecordState.PENDING], more=0 < limit == len(sizes))
                 )
-            )
+            elif room := ahead.setdefault(lane.job_id, _canary_room(states, lane.canary)):
+                sizes = _sizes(connection, lane.id, now, min(room, limit))
+                ahead[lane.job_id] -= len(sizes)
+                views.append(replace(view, sizes=sizes, complete=True))  # a canary waits for nobody
         return views
+
+
+def _view(lane: Any, complete: bool, leaving: bool) -> LaneView:
+    common = (lane.id, lane.job_id, lane.priority, lane.api_version, lane.betas)
+    return LaneView(*common, oldest=float(lane.oldest), complete=complete, sizes=(), leaving=leaving)
+
+
+def _sizes(connection: Connection, lane_id: int, now: float, limit: int) -> tuple[tuple[int, int], ...]:
+    """Return (record id, bytes of params) of a lane's first due records."""
+    if not limit:
+        return ()
+    due = (
+        select(_record.c.id, _record.c.bytes)
+        .where(_record.c.lane_id == lane_id, _record.c.state == RecordState.PENDING, _record.c.next_at <= now)
+        .order_by(_record.c.next_at, _record.c.seq)
+        .limit(limit)
+    )
+    return tuple((record_id, size) for record_id, size in connection.execute(due))
 
 
 def _canary_room(states: Mapping[str, int], canary: int) -> int:
