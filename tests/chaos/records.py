@@ -18,7 +18,7 @@ JOBS = 3
 #: Of so many records one is "shaky" and one "poison": what a rule may do to them, it may do to no other.
 SHAKY, POISON = 40, 600
 #: Of so many records one has a handler.
-HANDED = 4
+HANDED = 8
 
 
 @dataclass(frozen=True)
