@@ -20,6 +20,8 @@ from sqlalchemy.exc import ProgrammingError
 #: Seconds by which a clock must jump before it counts as set.
 STEP = 5.0
 DAY = 86_400.0
+#: Seconds between two times that a process tells the others of its machine what it sees.
+REFRESH = 60.0
 #: Where PostgreSQL's installations keep by how many seconds its clock was set forward since (less than 0: back).
 STEPPED = "clock_stepped"
 
@@ -38,6 +40,30 @@ def since_boot() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+class _Shared:
+    """What the processes of one machine tell each other: two numbers, and during which start of the machine they were told."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def read(self) -> tuple[str, float, float]:
+        """Return (start of the machine, two numbers); an empty name if nothing readable is there."""
+        try:
+            name, one, other = self._file.read_text().split()
+            return name, float(one), float(other)
+        except (OSError, ValueError):
+            return "", 0.0, 0.0
+
+    def write(self, name: str, one: float, other: float) -> None:
+        """Put the file there in one piece. Without a place for it, each process is on its own."""
+        fresh = self._file.with_name(f"{self._file.name}.{os.getpid()}")
+        try:
+            fresh.write_text(f"{name} {one!r} {other!r}\n")
+            fresh.replace(self._file)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+
+
 class LocalClock:
     """SQLite's clock: one machine, whose processes agree by a file beside the database.
 
@@ -45,7 +71,7 @@ class LocalClock:
     """
 
     def __init__(self, file: Path) -> None:
-        self._file = file
+        self._shared = _Shared(file)
         self._started: float | None = None
 
     def now(self) -> float:
@@ -58,55 +84,50 @@ class LocalClock:
 
     def _agree(self, name: str) -> float:
         wall = time.time() - since_boot()
-        held, started, ahead = self._read()
+        held, started, ahead = self._shared.read()
         if held == name and abs(started - wall) <= DAY:
             if abs(started - wall - ahead) > STEP:
-                self._write(name, started, started - wall)
+                self._shared.write(name, started, started - wall)
             return started
         ahead = 0.0 if held == name or abs(ahead) > DAY else ahead  # after a restart it goes on from where it was
-        self._write(name, wall + ahead, ahead)
+        self._shared.write(name, wall + ahead, ahead)
         return wall + ahead
-
-    def _read(self) -> tuple[str, float, float]:
-        try:
-            name, started, ahead = self._file.read_text().split()
-            return name, float(started), float(ahead)
-        except (OSError, ValueError):
-            return "", 0.0, 0.0
-
-    def _write(self, name: str, started: float, ahead: float) -> None:
-        """Put the file there in one piece. Without a place for it, each process keeps its own time."""
-        fresh = self._file.with_name(f"{self._file.name}.{os.getpid()}")
-        try:
-            fresh.write_text(f"{name} {started!r} {ahead!r}\n")
-            fresh.replace(self._file)
-        except OSError:
-            fresh.unlink(missing_ok=True)
 
 
 class ServerClock:
     """PostgreSQL's clock, which all hosts share. Whoever first sees it jump notes by how much, and every process reads that note.
 
-    A process that finds the note changed takes the new time without judging it, so that two hosts never correct each other.
+    A process that finds the note changed takes the new time without judging it, so that two hosts never correct each other. One that
+    has just started knows from a file in its data directory what the others of its machine saw.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, file: Path) -> None:
         self._engine = engine
+        self._shared = _Shared(file)
         self._seen: tuple[float, float] | None = None  # the note, and what time it was when this machine started
+        self._told = 0.0  # when the file was written last, in seconds since the machine's start
 
     def now(self) -> float:
         """Return seconds since 1970, as the server told them before it was set."""
-        before = since_boot() if boot() else None
+        name = boot()
+        before = since_boot() if name else 0.0
         wall, noted = self._ask()
-        if before is None:
+        if name is None:
             return wall - noted
         after = since_boot()
+        if self._seen is None:
+            held, *seen = self._shared.read()
+            self._seen = (seen[0], seen[1]) if held == name else None
         now = wall - noted
         if self._seen and self._seen[0] == noted and (jump := _jump(self._seen[1], now - after, now - before)):
             noted = self._note(noted, jump)
             now = wall - noted
         if after - before < STEP / 10:  # a slow answer tells little
+            changed = self._seen is None or self._seen[0] != noted
             self._seen = noted, now - after
+            if changed or after - self._told > REFRESH:  # clocks drift apart, slowly
+                self._told = after
+                self._shared.write(name, *self._seen)
         return now
 
     def _ask(self) -> tuple[float, float]:

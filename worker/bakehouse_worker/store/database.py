@@ -99,8 +99,8 @@ def open_database(url: str, sqlite_path: Path, clock: Callable[[], float] | None
     """
     if url:
         engine = _server_engine(url)
-        return Database(engine, clock or ServerClock(engine).now)
-    return Database(_sqlite_engine(sqlite_path), clock or LocalClock(sqlite_path.with_name("clock")).now)
+        return Database(engine, clock or ServerClock(engine, sqlite_path.parent / "clock").now)
+    return Database(_sqlite_engine(sqlite_path), clock or LocalClock(sqlite_path.parent / "clock").now)
 
 
 def reach(database: Database) -> None:
