@@ -37,7 +37,7 @@ def wait_until(condition, what, limit=LIMIT):
     return found
 
 
-def _interruptible():
+def interruptible():
     """Hear Ctrl-C even where a shell started the tests in the background and told them not to."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -83,7 +83,7 @@ class Machine:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=_interruptible,
+            preexec_fn=interruptible,
         )
         self.started.append(process)
         return process

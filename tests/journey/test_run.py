@@ -135,6 +135,7 @@ def test_failures_updates_limits_and_retries_each_do_what_they_say(running_machi
     machine = running_machine
     machine.write(20)
     machine.write(2, start=20, mode="a", model="claude-of-nowhere")
+    assert machine.run("resume", "--model", "claude-of-nowhere").returncode == 0  # sent whatever the API tells of it
     machine.write(1, start=22, mode="a", max_tokens=10_000_000)
     api.rules(
         {

@@ -8,7 +8,7 @@ import pytest
 
 from bakehouse import Client
 from bakehouse_emulator import EmulatorOptions, running
-from bakehouse_worker import doctor, schema
+from bakehouse_worker import doctor, models, schema
 from bakehouse_worker.accept import accept
 from bakehouse_worker.cancel import cancel_at_api
 from bakehouse_worker.chunk import chunk
@@ -83,6 +83,10 @@ class World:
         self.enqueue(count, **more)
         accept(self.runtime)
         return chunk(self.runtime)
+
+    def let_go(self, model):
+        """Send what asks for a model whatever the API tells of it: as a person may say."""
+        models.released(self.runtime, model)
 
     def submitted(self, count=3, **more):
         batches = self.packed(count, **more)

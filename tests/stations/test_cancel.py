@@ -25,7 +25,7 @@ from bakehouse_worker.collect import collect
 from bakehouse_worker.poll import poll
 from bakehouse_worker.rescue import rescue
 from bakehouse_worker.settle import settle
-from bakehouse_worker.store import holds, packing, reading, records, results
+from bakehouse_worker.store import deadletters, epochs, holds, packing, reading, results
 from bakehouse_worker.submit import submit
 
 #: For what does not differ between the databases.
@@ -347,8 +347,9 @@ def test_a_batch_that_had_ended_when_it_was_to_be_canceled_is_left_to_poll(world
 
 def test_a_handler_is_told_of_a_canceled_record_once_and_that_it_was_never_sent(world, monkeypatch):
     delivered: list[Outcome] = []
-    monkeypatch.setitem(sys.modules, "told_of_the_canceled", SimpleNamespace(take=delivered.append))
-    world.enqueue(1, on_result="told_of_the_canceled:take")
+    name = f"told_{world.prefix}"  # a handler is looked up once in a process
+    monkeypatch.setitem(sys.modules, name, SimpleNamespace(take=delivered.append))
+    world.enqueue(1, on_result=f"{name}:take")
     cancel_job(world.runtime, "job")
     cancel_job(world.runtime, "job")
     world.tick()
@@ -369,7 +370,7 @@ def test_the_same_record_again_stays_canceled_and_a_replaced_one_is_sent(world):
     cancel_job(world.runtime, "job")
     world.enqueue(2)
     accept(world.runtime)
-    assert records.requeue_failed(world.runtime.database, "job") == 0
+    assert deadletters.requeue_failed(world.runtime.database, "job") == 0
     assert states(world) == {"canceled": 2}
     world.client.append([build(world.params("another body"), custom_id="item 1", job="job", replace=True)])
     world.run_to_end()
@@ -386,7 +387,7 @@ def test_a_failed_record_that_was_to_be_canceled_is_sent_again_at_a_persons_word
         connection.execute(text("UPDATE batch SET cancel_asked_at = NULL"))
     world.run_to_end()
     assert states(world) == {"failed": 1}
-    assert records.requeue_failed(world.runtime.database, "job") == 1
+    assert deadletters.requeue_failed(world.runtime.database, "job") == 1
     world.run_to_end()
     assert states(world) == {"succeeded": 1}
 
@@ -406,7 +407,7 @@ def test_a_restored_database_cancels_nothing_before_it_was_compared_with_the_api
     with pytest.raises(ConfigurationError, match="restored"):
         cancel_job(world.runtime, "job")
     assert states(world) == {"packed": 2}
-    holds.release(world.runtime.database)
+    epochs.rejoin(world.runtime.database, 0)
 
 
 @pytest.mark.parametrize("words", [{}, {"batch_id": 1, "job": "job"}, {"job": "nobody's"}, {"custom_id": "unknown"}])

@@ -11,7 +11,7 @@ from bakehouse_worker.chunk import chunk
 from bakehouse_worker.collect import collect
 from bakehouse_worker.poll import poll
 from bakehouse_worker.settle import settle
-from bakehouse_worker.store import holds
+from bakehouse_worker.store import epochs, holds
 from bakehouse_worker.submit import submit
 
 CREDIT = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade."
@@ -101,6 +101,7 @@ def test_resume_ends_the_circuit_and_a_wait_at_once_but_not_the_wait_of_a_restor
     with pytest.raises(ConfigurationError, match="restored"):
         pausing.resume(world.runtime)
     assert holds.standing(world.runtime.database) is not None
+    epochs.rejoin(world.runtime.database, 0)
 
 
 def test_a_paused_job_waits_with_what_is_packed_of_it_and_the_others_go_on(make_world):

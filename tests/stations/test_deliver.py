@@ -30,6 +30,7 @@ def application(monkeypatch):
 
 def test_each_outcome_is_handed_over_with_what_the_application_gave(world, application):
     world.enqueue(3, on_result="an_application:save", metadata={"ticket": 42})
+    world.let_go("none")
     world.client.enqueue_record(world.params(model="none"), custom_id="bad", job="job", on_result="an_application:save")
     world.run_to_end()
     deliver(world.runtime)

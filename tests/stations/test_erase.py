@@ -82,6 +82,7 @@ def test_prompt_and_answer_of_a_record_that_succeeded_are_gone_and_its_row_says_
 
 @ON_SQLITE
 def test_the_error_text_of_a_record_that_failed_is_gone_and_its_kind_stays(world):
+    world.let_go("SECRET-model")
     world.client.enqueue_record(world.params(model="SECRET-model"), custom_id="a", job="job")
     world.run_to_end()
     assert "SECRET" in world.endings()["a"].error

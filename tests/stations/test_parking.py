@@ -123,7 +123,7 @@ def test_a_canary_is_for_the_start_of_a_job_alone(make_world):
 
 
 def test_an_abnormal_share_of_refusals_in_one_batch_parks_that_job_and_no_other(make_world):
-    world = make_world(max_batch_requests=60, linger=0)
+    world = make_world(max_batch_requests=60, max_queued_requests=60)
     world.server.rules({**WRONG, "prompt": "broken"})
     world.enqueue(120, text="broken", job="broken")
     world.enqueue(90, text="well", job="well")

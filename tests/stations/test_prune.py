@@ -60,6 +60,7 @@ def delivered_by_nobody(world):
 def lapsed(make_world):
     """A world in which three records succeeded and one failed, and all four were pruned."""
     world = make_world(retain_content=1, retain_rows=10)
+    world.let_go("none")
     world.client.enqueue_record(world.params(model="none"), custom_id="bad", job="job")
     world.enqueue(3)
     world.run_to_end()
@@ -301,6 +302,7 @@ def test_a_record_whose_outcome_waits_to_be_delivered_stays_whole(make_world, ap
 @ON_SQLITE
 def test_a_failed_record_without_content_is_not_requeued(make_world):
     world = make_world(retain_content=1)
+    world.let_go("none")
     world.client.enqueue_record(world.params(model="none"), custom_id="bad", job="job")
     world.run_to_end()
     later(world, 2)

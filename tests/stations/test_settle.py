@@ -31,6 +31,7 @@ def test_a_request_that_never_succeeds_fails_after_max_attempts(make_world):
 
 
 def test_an_invalid_request_fails_at_once_with_the_apis_own_words(world):
+    world.let_go("claude-none")
     world.client.enqueue_record(world.params(model="claude-none"), custom_id="bad", job="job")
     world.enqueue(2)
     states = world.run_to_end()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import scenes
+from journey_machine import interruptible
 
 from bakehouse_worker import status
 from bakehouse_worker.cli import watching
@@ -80,7 +81,14 @@ def test_the_example_of_the_page_has_the_keys_of_the_page():
 
 def started(world, *words, stdout):
     argv = [sys.executable, "-m", "bakehouse_worker", "status", "--watch", *words]
-    return subprocess.Popen(argv, env=scenes.environment(world), stdout=stdout, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        argv,
+        env=scenes.environment(world),
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=interruptible,
+    )
 
 
 def test_watched_as_json_it_prints_a_document_per_line_until_an_interrupt(world):
