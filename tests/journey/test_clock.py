@@ -42,7 +42,12 @@ def states(cluster):
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("hour", [HOUR, -HOUR], ids=["forward", "back"])
+@pytest.mark.parametrize(
+    ("new_database", "hour"),
+    [("sqlite", -HOUR), ("postgresql", HOUR)],
+    indirect=["new_database"],
+    ids=["back", "forward"],
+)
 def test_a_clock_that_is_set_by_an_hour_sends_nothing_twice_and_makes_nothing_wait(cluster, api, wall, hour):
     api.rules(
         {"on": "create", "fault": "lost_after_acceptance", "times": 1},

@@ -17,6 +17,7 @@ from bakehouse_worker.store.deadlist import Selection
 
 CREDIT = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade."
 RETIRED = "claude-3-5-haiku-20241022"
+ON_SQLITE = pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
 #: What the numbers of records are divided by.
 PART = 1 if os.environ.get("FULL") else 10
 
@@ -86,6 +87,7 @@ def test_of_every_kind_of_failure_only_what_is_really_wrong_ends_as_a_dead_lette
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@ON_SQLITE
 def test_bad_records_that_fail_a_create_are_found_in_few_creates_and_fail_by_name(make_world):
     count = 10_000 // PART
     named, unnamed = {17, count * 2 // 5, count - 2}, {count // 8, count * 7 // 9}
@@ -132,6 +134,7 @@ def test_many_records_of_a_retired_model_are_not_sent(make_world):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@ON_SQLITE
 def test_a_canary_of_twenty_that_fails_stops_the_many_others(make_world):
     count = 100_000 // PART
     world = make_world(canary=20, max_batch_requests=10_000)
