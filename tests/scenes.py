@@ -15,7 +15,7 @@ from bakehouse_worker.submit import submit
 
 #: Settings of a world for `in_trouble`.
 SETTINGS = {"linger": 120, "retry_base": 1800}
-PARKED = "not_found_error: model: claude-opus-5-5 (every record of it that was sent failed so)"
+PARKED = "claude-opus-5-5 cannot be used in batches"
 
 
 def on_result(fault, prompt, kind=None, message=None):
@@ -39,7 +39,6 @@ def in_trouble(world):
     send(world)
     world.pass_time(61)
     world.tick()
-    caveat(world, "articles", "refusal", 2)
 
     world.enqueue(4, job="reviews", text="first")
     send(world)
@@ -67,14 +66,6 @@ def send(world):
     world.pass_time(world.settings.linger + 1)
     for batch in chunk(world.runtime):
         submit(world.runtime, batch)
-
-
-def caveat(world, job, reason, records):
-    change(
-        world,
-        f"INSERT INTO caveat (job_id, reason, records) VALUES ({world.job(job).id}, '{reason}', {records}) "
-        "ON CONFLICT (job_id, reason) DO UPDATE SET records = excluded.records",
-    )
 
 
 def change(world, statement):

@@ -126,3 +126,21 @@ def test_nothing_is_packed_of_a_parked_job(make_world):
     accept(world.runtime)
     holds.park(world.runtime.database, holds.JOB, "job", "x")
     assert chunk(world.runtime) == []
+
+
+def test_while_the_api_asks_to_wait_an_hour_what_was_sent_is_collected_and_sending_resumes_on_time(make_world):
+    world = make_world(max_batch_requests=5)
+    first, second = world.packed(10)
+    assert submit(world.runtime, first) == "submitted"
+    world.server.rules({"on": "create", "fault": "rate_limit", "retry_after": 3600, "times": 1})
+    assert submit(world.runtime, second) == "held"
+    for _ in range(58):
+        world.pass_time(61)
+        world.tick()
+    assert world.job().states == {"pending": 0, "packed": 5, "succeeded": 5}
+    assert world.server.stats()["calls"]["create"] == 2
+    world.pass_time(3600 - 58 * 61)
+    world.tick()
+    assert [batch.state for batch in world.batches()] == ["in_progress"]
+    assert world.run_to_end()["succeeded"] == 10
+    assert {ending.sendings for ending in world.endings().values()} == {1}

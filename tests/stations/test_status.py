@@ -6,7 +6,7 @@ import pytest
 import scenes
 import snapshots
 
-from bakehouse_worker import status
+from bakehouse_worker import dead, status
 from bakehouse_worker.accept import accept
 from bakehouse_worker.store import holds
 
@@ -26,6 +26,11 @@ def screen(world, width=80, **more):
 
 def test_the_screen_is_the_one_that_was_found_good(trouble):
     snapshots.matches("status", screen(trouble))
+
+
+def test_the_dead_letters_are_told_as_was_found_good(trouble):
+    told = dead.told(dead.list_dead(trouble.runtime), trouble.clock())
+    snapshots.matches("dead-list", "\n".join(told))
 
 
 def test_a_month_later_what_the_api_is_about_to_delete_comes_first(trouble, monkeypatch):
