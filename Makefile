@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 SEEDS ?= 200
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 
@@ -36,8 +37,8 @@ test-all:  ## The same on every Python of 3.11, 3.12 and 3.13 that is installed,
 mutants: $(READY)  ## Take each safeguard out, one at a time, and see its test fail
 	$(BIN)/python tests/mutants/run.py
 
-chaos: $(READY)  ## SEEDS (200) scenarios in which things are killed, cut and lost; the table is .chaos/table.md
-	PYTHONPATH=tests $(BIN)/python -m chaos.sweep --seeds $(SEEDS) --home .chaos
+chaos: $(READY)  ## SEEDS (200) scenarios in which things are killed, cut and lost, JOBS (3) at a time; the table is .chaos/table.md
+	PYTHONPATH=tests $(BIN)/python -m chaos.sweep --seeds $(SEEDS) --jobs $(JOBS) --home .chaos
 
 chaos-safeguards: $(READY)  ## The test of each safeguard, with it and without it
 	PYTHONPATH=tests $(BIN)/python -m chaos.sweep --safeguards --home .chaos

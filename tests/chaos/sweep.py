@@ -6,6 +6,7 @@ import argparse
 import json
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -80,19 +81,72 @@ def note(outcome: Outcome, file: Path) -> None:
         lines.write(json.dumps(line) + "\n")
 
 
+def sweep(wanted: argparse.Namespace, home: Path, services: Services) -> None:
+    """Carry out one seed after the other, each with the faults that fired least so far among its own."""
+    shutil.rmtree(home / "recording", ignore_errors=True)
+    points = record(home, services)
+    print(f"{len(points)} crash points", flush=True)
+    fired = Counter(table.fired(table.read(home / "outcomes.jsonl")))
+    until = time.monotonic() + 60 * wanted.minutes
+    for seed in range(wanted.first, wanted.first + wanted.seeds):
+        if time.monotonic() > until:
+            break
+        outcome = run(plans.plan(seed, points, fired), home, services)
+        fired.update(outcome.fired)
+        points += sorted(set(outcome.passed) - set(points))  # not every run comes everywhere
+        (home / "points.txt").write_text("\n".join(points))
+        note(outcome, home / "outcomes.jsonl")
+
+
+def together(wanted: argparse.Namespace, home: Path) -> None:
+    """Carry out several sweeps at a time, each with its share of the seeds: a scenario waits more than it works."""
+    share = -(-wanted.seeds // wanted.jobs)
+    running = []
+    for first in range(wanted.first, wanted.first + wanted.seeds, share):
+        part = home / f"part-{first}"
+        seeds = min(share, wanted.first + wanted.seeds - first)
+        words = ["--first", str(first), "--seeds", str(seeds), "--minutes", str(wanted.minutes), "--home", str(part)]
+        part.mkdir(exist_ok=True)
+        running.append(subprocess.Popen([sys.executable, "-m", "chaos.sweep", *words]))
+    try:
+        for each in running:
+            each.wait()
+    finally:
+        for each in running:
+            each.terminate()
+
+
+def tell(home: Path) -> int:
+    """Write the table of everything that was carried out below a directory; 1 if anything went wrong."""
+    folders = [home, *sorted(home.glob("part-*"))]
+    outcomes = [outcome for folder in folders for outcome in table.read(folder / "outcomes.jsonl")]
+    lists = [(folder / "points.txt").read_text().split() for folder in folders if (folder / "points.txt").exists()]
+    found = table.tables(outcomes, plans.names(sorted({point for points in lists for point in points})))
+    (home / "table.md").write_text(found)
+    print(found)
+    return int(any(not outcome["good"] for outcome in outcomes))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=200, help="run seeds 1 to N")
+    parser.add_argument("--seeds", type=int, default=200, help="run so many seeds")
     parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument("--jobs", type=int, default=1, help="so many at a time")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no further seed after so many minutes")
     parser.add_argument("--home", type=Path, default=Path(".chaos"), help="directories of runs, and the table")
     parser.add_argument("--safeguards", action="store_true", help="run each safeguard's test, with and without it")
     parser.add_argument("--replay", type=Path, help="carry out the plan.json of one run again")
+    parser.add_argument("--tell", action="store_true", help="only write the table of what was carried out")
     wanted = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what it started ends with it
     home = wanted.home.resolve()
     home.mkdir(exist_ok=True)
     (home / ".gitignore").write_text("*\n")
+    if wanted.tell:
+        return tell(home)
+    if wanted.jobs > 1 and not (wanted.replay or wanted.safeguards):
+        together(wanted, home)
+        return tell(home)
     with Services() as services:
         if wanted.replay:
             outcome = carry_out(plans.read(wanted.replay), home / f"replay-{time.time():.0f}", services)
@@ -100,23 +154,8 @@ def main() -> int:
             return int(not outcome.good)
         if wanted.safeguards:
             return safeguards(home, services)
-        shutil.rmtree(home / "recording", ignore_errors=True)
-        points = record(home, services)
-        print(f"{len(points)} crash points", flush=True)
-        fired = Counter(table.fired(table.read(home / "outcomes.jsonl")))
-        wrong, until = 0, time.monotonic() + 60 * wanted.minutes
-        for seed in range(wanted.first, wanted.first + wanted.seeds):
-            if time.monotonic() > until:
-                break
-            outcome = run(plans.plan(seed, points, fired), home, services)
-            fired.update(outcome.fired)
-            points += sorted(set(outcome.passed) - set(points))  # not every run comes everywhere
-            note(outcome, home / "outcomes.jsonl")
-            wrong += not outcome.good
-    found = table.tables(table.read(home / "outcomes.jsonl"), plans.names(points))
-    (home / "table.md").write_text(found)
-    print(found)
-    return int(wrong > 0)
+        sweep(wanted, home, services)
+    return tell(home)
 
 
 if __name__ == "__main__":
