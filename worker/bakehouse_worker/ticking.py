@@ -41,6 +41,16 @@ def is_late(runtime: Runtime) -> bool:
     return now - float(ticked) > max(LATE, LATE_TICKS * runtime.settings.tick)
 
 
+def last(runtime: Runtime) -> str | None:
+    """Return when a tick was worked on last, as it is noted."""
+    return holds.get(runtime.database, "ticked_at")
+
+
+def messages(runtime: Runtime) -> int:
+    """Return how many messages wait for a control worker."""
+    return int(runtime.redis.llen(f"{runtime.settings.redis_prefix}:celery:{CONTROL}"))
+
+
 def due_doorbells(runtime: Runtime) -> Iterator[Doorbell]:
     """Yield (station, arguments) for all work that is due on queues that stand empty."""
     epoch.notice(runtime)

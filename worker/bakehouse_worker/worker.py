@@ -85,7 +85,9 @@ class Life:
         database.close()  # pool processes open their own
         runtime.stop_flag()  # shared with them
         self._import_stations()
-        app.steps["consumer"].add(_heartbeat(self.pulse, [_tick_without_beat] if CONTROL in self._queues else []))
+        app.steps["consumer"].add(
+            _heartbeat(self.pulse, [Standby(self._give_up_deaf)] if CONTROL in self._queues else [])
+        )
         self.pulse.start()
 
     def _import_stations(self) -> None:
@@ -119,6 +121,11 @@ class Life:
         self.end()
         os._exit(1)  # the pool's processes end with this one; their leases run out
 
+    def _give_up_deaf(self) -> None:
+        log.logger("worker").error("no message arrives here though some wait: ending, to be started again")
+        self.end()
+        os._exit(1)
+
     def end(self) -> None:
         """Leave no heartbeat behind: this process was stopped, not lost."""
         self.pulse.stop()
@@ -140,19 +147,38 @@ def _make_room() -> None:
         log.logger("worker").warning("inbox not looked into", reason=type(error).__name__)
 
 
-def _tick_without_beat() -> None:
-    """Do beat's work where no tick came for long: beat is gone, or Redis is so full that it takes no message."""
-    from bakehouse_worker import tasks, ticking
+class Standby:
+    """Does beat's work where no tick came for long: beat is gone, or Redis is so full that it takes no message.
 
-    current = runtime.current()
-    try:
-        if not ticking.is_late(current):
-            return
-        log.logger("worker").warning("no tick from beat: ticking here")
-        _make_room()
-        tasks.tick.run()
-    except Exception as error:  # a broker that refuses, a database that is away: again at the next turn
-        log.logger("worker").warning("cannot tick", reason=type(error).__name__)
+    If messages wait in the queue all the same, and again when the next tick is late, this worker's own connection is dead without
+    anybody having noticed: it ends, and whoever tends it starts it anew.
+    """
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self._end = end
+        self._mine: str | None = None  # the tick made here last
+        self._unheard = 0
+
+    def __call__(self) -> None:
+        """Look once, in the worker's idle loop."""
+        from bakehouse_worker import tasks, ticking
+
+        current = runtime.current()
+        try:
+            late = ticking.is_late(current)
+            if ticking.last(current) != self._mine:
+                self._unheard = 0  # somebody works on ticks
+            if not late:
+                return
+            self._unheard += ticking.messages(current) > 0
+            if self._unheard > 1:
+                self._end()
+            log.logger("worker").warning("no tick from beat: ticking here")
+            _make_room()
+            tasks.tick.run()
+            self._mine = ticking.last(current)
+        except Exception as error:  # a broker that refuses, a database that is away: again at the next turn
+            log.logger("worker").warning("cannot tick", reason=type(error).__name__)
 
 
 def _heartbeat(pulse: Pulse, chores: Sequence[Callable[[], None]]) -> type[bootsteps.StartStopStep]:
