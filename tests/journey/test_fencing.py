@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
+from contextlib import closing
 
 import psutil
 import pytest
@@ -42,6 +44,27 @@ def send_slowly(cluster, api, state, *, size, seconds):
     return [psutil.Process(sender.pid), *psutil.Process(sender.pid).children(recursive=True)], sender
 
 
+def freeze(processes, cluster):
+    """Stop processes, but not within one of SQLite's transactions, which last milliseconds: it would hold up everybody."""
+
+    def frozen_outside_a_transaction():
+        for each in processes:
+            each.suspend()
+        with closing(
+            sqlite3.connect(cluster.home / "a" / "bakehouse.sqlite", timeout=1, isolation_level=None)
+        ) as store:
+            try:
+                store.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                for each in processes:
+                    each.resume()
+                return False
+            store.execute("ROLLBACK")
+        return True
+
+    wait_until(frozen_outside_a_transaction, "they stand still with the database free", 20)
+
+
 def finished(cluster):
     return not batches(cluster) and f"{RECORDS:,} succeeded" in cluster.command("status").stdout
 
@@ -52,8 +75,7 @@ def test_a_sender_that_is_frozen_until_another_has_finished_its_batch_changes_no
     cluster, api, state, size, seconds
 ):
     frozen, sender = send_slowly(cluster, api, state, size=size, seconds=seconds)
-    for each in frozen:
-        each.suspend()
+    freeze(frozen, cluster)
     cluster.start("a", "transfer")
     wait_until(lambda: finished(cluster), "another finishes the batch", 60)
     for each in frozen:
