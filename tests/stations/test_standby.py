@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bakehouse_worker import runtime, tasks, ticking
+from bakehouse_worker import runtime, tasks, ticking, worker
 from bakehouse_worker.store import holds
 from bakehouse_worker.worker import Standby
 
@@ -63,3 +63,14 @@ def test_messages_that_waited_behind_long_work_end_nothing(alone):
         alone.pass_time(5)
         standby()
     assert ended == []
+
+
+def test_what_beat_rang_while_no_worker_was_there_is_not_worked_through_one_by_one(alone, monkeypatch):
+    monkeypatch.setattr(worker, "BACKLOG", 10)
+    for _ in range(10):
+        put_message(alone)
+    worker._forget_backlog()
+    assert ticking.messages(alone.runtime) == 10
+    put_message(alone)
+    worker._forget_backlog()
+    assert ticking.messages(alone.runtime) == 0

@@ -51,6 +51,13 @@ def messages(runtime: Runtime) -> int:
     return int(runtime.redis.llen(f"{runtime.settings.redis_prefix}:celery:{CONTROL}"))
 
 
+def forget(runtime: Runtime) -> int:
+    """Drop all messages for control; returns how many. Whatever they rang for is due still, and the next tick rings for it."""
+    waiting = messages(runtime)
+    runtime.redis.delete(f"{runtime.settings.redis_prefix}:celery:{CONTROL}")
+    return waiting
+
+
 def due_doorbells(runtime: Runtime) -> Iterator[Doorbell]:
     """Yield (station, arguments) for all work that is due on queues that stand empty."""
     epoch.notice(runtime)

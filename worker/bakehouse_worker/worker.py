@@ -14,11 +14,12 @@ import warnings
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+import redis
 from celery import bootsteps, signals
 from celery.exceptions import SecurityWarning
 
 from bakehouse import BakehouseError, ConfigurationError
-from bakehouse_worker import health, log, redis_server, runtime, schema
+from bakehouse_worker import health, log, redis_server, runtime, schema, ticking
 from bakehouse_worker.app import CONTROL, DELIVER, QUEUES, ROUTES, TRANSFER, app
 from bakehouse_worker.health import Pulse
 from bakehouse_worker.local import tether
@@ -29,6 +30,8 @@ from bakehouse_worker.store.database import reach
 #: Tasks at a time. Control's are short and share one process. Transfers wait for the network; users' code may not bear company.
 CONCURRENCY = {CONTROL: 1, TRANSFER: 2, DELIVER: 1}
 
+#: Messages for control that a worker works through when it starts; more are dropped, because every one can be derived again.
+BACKLOG = 1_000
 #: Seconds between two looks whether beat is there.
 CHORES = 5.0
 
@@ -82,6 +85,7 @@ class Life:
         redis_server.check_at_start(runtime.current().redis, log.logger("redis"))
         if CONTROL in self._queues:
             _make_room()
+            _forget_backlog()
         database.close()  # pool processes open their own
         runtime.stop_flag()  # shared with them
         self._import_stations()
@@ -147,6 +151,16 @@ def _make_room() -> None:
         log.logger("worker").warning("inbox not looked into", reason=type(error).__name__)
 
 
+def _forget_backlog() -> None:
+    """Throw away what beat rang while no worker was there, if it is much: a tick says nothing that the next one does not say."""
+    current = runtime.current()
+    try:
+        if ticking.messages(current) > BACKLOG:
+            log.logger("worker").warning("old messages dropped", messages=ticking.forget(current))
+    except redis.RedisError as error:  # Redis is away: workers wait for it
+        log.logger("worker").warning("queue not looked into", reason=type(error).__name__)
+
+
 class Standby:
     """Does beat's work where no tick came for long: beat is gone, or Redis is so full that it takes no message.
 
@@ -161,7 +175,7 @@ class Standby:
 
     def __call__(self) -> None:
         """Look once, in the worker's idle loop."""
-        from bakehouse_worker import tasks, ticking
+        from bakehouse_worker import tasks
 
         current = runtime.current()
         try:
