@@ -27,7 +27,7 @@ def put_message(world):
 
 def test_without_ticks_it_ticks_and_goes_on_as_long_as_no_message_waits(alone):
     ended = []
-    standby = Standby(lambda: ended.append(True))
+    standby = Standby(lambda: ended.append(True), lambda: 0)
     for _ in range(5):
         before = ticking.last(alone.runtime)
         late(alone)
@@ -38,7 +38,7 @@ def test_without_ticks_it_ticks_and_goes_on_as_long_as_no_message_waits(alone):
 
 def test_when_messages_wait_and_nothing_comes_again_and_again_the_worker_ends(alone):
     ended = []
-    standby = Standby(lambda: ended.append(True))
+    standby = Standby(lambda: ended.append(True), lambda: 0)
     standby()
     put_message(alone)
     late(alone)
@@ -53,7 +53,7 @@ def test_when_messages_wait_and_nothing_comes_again_and_again_the_worker_ends(al
 
 def test_messages_that_waited_behind_long_work_end_nothing(alone):
     ended = []
-    standby = Standby(lambda: ended.append(True))
+    standby = Standby(lambda: ended.append(True), lambda: 0)
     standby()
     for _ in range(4):
         put_message(alone)
@@ -74,3 +74,13 @@ def test_what_beat_rang_while_no_worker_was_there_is_not_worked_through_one_by_o
     put_message(alone)
     worker._forget_backlog()
     assert ticking.messages(alone.runtime) == 0
+
+
+def test_a_queue_that_is_long_because_there_is_much_to_do_ends_nothing(alone):
+    ended, received = [], iter(range(100))
+    standby = Standby(lambda: ended.append(True), lambda: next(received))
+    put_message(alone)
+    for _ in range(4):
+        late(alone)
+        standby()
+    assert ended == []

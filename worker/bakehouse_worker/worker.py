@@ -17,6 +17,7 @@ from typing import Any
 import redis
 from celery import bootsteps, signals
 from celery.exceptions import SecurityWarning
+from celery.worker import state
 
 from bakehouse import BakehouseError, ConfigurationError
 from bakehouse_worker import health, log, redis_server, runtime, schema, ticking
@@ -90,7 +91,7 @@ class Life:
         runtime.stop_flag()  # shared with them
         self._import_stations()
         app.steps["consumer"].add(
-            _heartbeat(self.pulse, [Standby(self._give_up_deaf)] if CONTROL in self._queues else [])
+            _heartbeat(self.pulse, [Standby(self._give_up_deaf, _received)] if CONTROL in self._queues else [])
         )
         self.pulse.start()
 
@@ -161,16 +162,22 @@ def _forget_backlog() -> None:
         log.logger("worker").warning("queue not looked into", reason=type(error).__name__)
 
 
+def _received() -> int:
+    """Return how many messages this worker has begun to work on since its start."""
+    return sum(state.total_count.values())
+
+
 class Standby:
     """Does beat's work where no tick came for long: beat is gone, or Redis is so full that it takes no message.
 
-    If messages wait in the queue all the same, and again when the next tick is late, this worker's own connection is dead without
-    anybody having noticed: it ends, and whoever tends it starts it anew.
+    If messages wait in the queue all the same, and again when the next tick is late, and not one of any kind was received in between,
+    this worker's own connection is dead without anybody having noticed: it ends, and whoever tends it starts it anew. `received`
+    counts the messages that came here since the start.
     """
 
-    def __init__(self, end: Callable[[], None]) -> None:
-        self._end = end
-        self._mine: str | None = None  # the tick made here last
+    def __init__(self, end: Callable[[], None], received: Callable[[], int]) -> None:
+        self._end, self._received = end, received
+        self._seen: tuple[str | None, int] = (None, 0)  # the tick made here last, and what had been received by then
         self._unheard = 0
 
     def __call__(self) -> None:
@@ -180,8 +187,8 @@ class Standby:
         current = runtime.current()
         try:
             late = ticking.is_late(current)
-            if ticking.last(current) != self._mine:
-                self._unheard = 0  # somebody works on ticks
+            if (ticking.last(current), self._received()) != self._seen:
+                self._unheard = 0  # somebody works on ticks, or messages come
             if not late:
                 return
             self._unheard += ticking.messages(current) > 0
@@ -190,7 +197,7 @@ class Standby:
             log.logger("worker").warning("no tick from beat: ticking here")
             _make_room()
             tasks.tick.run()
-            self._mine = ticking.last(current)
+            self._seen = ticking.last(current), self._received()
         except Exception as error:  # a broker that refuses, a database that is away: again at the next turn
             log.logger("worker").warning("cannot tick", reason=type(error).__name__)
 
