@@ -22,6 +22,16 @@ PLAIN_EVERY = 5.0
 #: Seconds of history that the rate is measured over.
 RATE_WINDOW = 10.0
 
+#: What people read for a record's state, in the order of its way.
+STATES = {
+    RecordState.PENDING: "waiting",
+    RecordState.PACKED: "in batches",
+    RecordState.SUCCEEDED: "succeeded",
+    RecordState.FAILED: "failed",
+    RecordState.CANCELED: "canceled",
+    "rejected": "rejected",
+}
+
 IN_FLIGHT = (BatchState.IN_PROGRESS, BatchState.CANCELING)
 
 
@@ -127,15 +137,7 @@ class ProgressView:
 
 
 def _states(job: JobView) -> list[str]:
-    names = {
-        RecordState.PENDING: "waiting",
-        RecordState.PACKED: "in batches",
-        RecordState.SUCCEEDED: "succeeded",
-        RecordState.FAILED: "failed",
-        RecordState.CANCELED: "canceled",
-        "rejected": "rejected",
-    }
-    return [f"{job.states[state]:,} {name}" for state, name in names.items() if job.states.get(state)]
+    return [f"{job.states[state]:,} {name}" for state, name in STATES.items() if job.states.get(state)]
 
 
 def _in_flight(moment: Moment) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bakehouse_worker.local.progress import IN_FLIGHT, counted
+from bakehouse_worker.local.progress import IN_FLIGHT, STATES, counted
 from bakehouse_worker.local.summary import usd
 from bakehouse_worker.states import BatchState, RecordState
 from bakehouse_worker.status.lines import item, labelled, plain, since, until
@@ -23,15 +23,6 @@ from bakehouse_worker.store.reading import SpendView
 
 #: Jobs done without trouble that are shown, the latest of them; reasons per job; characters of a custom_id and of a message.
 DONE_SHOWN, REASONS, NAME, MESSAGE = 3, 5, 40, 200
-
-STATES = {
-    RecordState.PENDING: "waiting",
-    RecordState.PACKED: "in batches",
-    RecordState.SUCCEEDED: "succeeded",
-    RecordState.FAILED: "failed",
-    RecordState.CANCELED: "canceled",
-    "rejected": "rejected",
-}
 
 
 def jobs_told(snapshot: Snapshot, width: int, *, every_job: bool) -> list[str]:
