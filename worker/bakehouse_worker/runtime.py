@@ -23,6 +23,7 @@ from bakehouse_worker.store.database import Database, open_database
 
 if TYPE_CHECKING:
     from bakehouse_worker.gateway import Gateway
+    from bakehouse_worker.sinks import Resting
 
 
 @dataclass
@@ -62,6 +63,13 @@ class Runtime:
         from bakehouse_worker.gateway import Gateway
 
         return Gateway(self.settings.create_timeout)
+
+    @cached_property
+    def resting(self) -> Resting:
+        """The sinks whose calls took too long in this process."""
+        from bakehouse_worker.sinks import Resting
+
+        return Resting()
 
     @cached_property
     def installation(self) -> str:
