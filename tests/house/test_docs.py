@@ -193,7 +193,8 @@ def _unknown_option(command: str, words: list[str]) -> str | None:
 def test_links_lead_to_files_and_headings_that_exist(page: str) -> None:
     here = HOUSE / page
     lost = []
-    for link in re.findall(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)", _without_code(prose(page))):
+    text = _without_code(prose(page))
+    for link in re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"^\[[^\]]+\]: (\S+)", text, re.MULTILINE):
         if re.match(r"[a-z]+:", link):
             continue
         path, _, anchor = link.partition("#")
