@@ -25,7 +25,9 @@ def main(page: str) -> None:
             continue
         print(f"-- {block} {block.language}", flush=True)
         if block.language == "bash":
-            subprocess.run(["bash", "-c", SHELL + block.text], check=True, input=b"y\n" * 20)
+            code = subprocess.run(["bash", "-c", SHELL + block.text], input=b"y\n" * 20).returncode
+            if code:
+                raise SystemExit(f"{block}: the bash block ended with exit code {code}")
         elif block.file:
             use(block.file)
         else:
@@ -40,7 +42,9 @@ def compiled(block: Block) -> Any:
 def use(file: str) -> None:
     """Import a file that the page shows, or run its tests."""
     if Path(file).name.startswith("test_"):
-        subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file], check=True)
+        tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file]
+        if subprocess.run(tests).returncode:
+            raise SystemExit(f"{file}: its tests fail")
     else:
         importlib.import_module(file.removesuffix(".py").replace("/", "."))
 

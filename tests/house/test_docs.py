@@ -224,3 +224,47 @@ def _anchors(page: Path) -> set[str]:
 def test_the_link_check_knows_a_lost_anchor() -> None:
     assert "back-up-restore" in _anchors(HOUSE / "docs/operations.md")
     assert "back-up-and-restore" not in _anchors(HOUSE / "docs/operations.md")
+
+
+# And these tests can fail
+
+
+def run_of(text: str, at: Path) -> subprocess.CompletedProcess[str]:
+    """Run a page of this text, with no system around it."""
+    page = at / "page.md"
+    page.write_text(text, encoding="utf-8")
+    for block in blocks(str(page)):
+        if block.file:
+            (at / block.file).write_text(block.text, encoding="utf-8")
+    return Reader(at).run(str(HOUSE / "tests/run_page.py"), str(page))
+
+
+def test_blocks_share_their_names_and_a_wrong_one_is_told_with_its_line(tmp_path: Path) -> None:
+    right = "`seven.py`:\n\n```python\nN = 7\n```\n\n```python\nfrom seven import N\nm = N\n```\n\n```python\nassert m == 7\n```\n"
+    assert run_of(right, tmp_path).returncode == 0
+    done = run_of(right.replace("assert m == 7", "assert m == 8"), tmp_path)
+    assert done.returncode != 0
+    assert "page.md" in done.stdout and "line 13" in done.stdout
+
+
+def test_a_bash_block_fails_with_any_of_its_commands(tmp_path: Path) -> None:
+    done = run_of("```bash\ncat no-such-file\necho it went on\n```\n", tmp_path)
+    assert done.returncode != 0 and "it went on" not in done.stdout
+
+
+def test_what_stays_or_is_marked_is_not_run(tmp_path: Path) -> None:
+    text = "```bash\nbakehouse up --emulator\n```\n\n<!-- not run: needs a real key -->\n```python\nraise SystemExit(3)\n```\n"
+    assert run_of(text, tmp_path).returncode == 0
+    assert [block.not_run for block in blocks(str(tmp_path / "page.md"))] == [None, "needs a real key"]
+
+
+def test_a_test_file_that_a_page_shows_is_run_by_pytest(tmp_path: Path) -> None:
+    text = "`test_it.py`:\n\n```python\ndef test_it(tmp_path):\n    assert not tmp_path.exists()\n```\n"
+    done = run_of(text, tmp_path)
+    assert done.returncode != 0 and "1 failed" in done.stdout
+
+
+def test_an_option_that_does_not_exist_is_found() -> None:
+    assert _unknown(["bakehouse", "status", "--jsno"]) == "no option --jsno"
+    assert _unknown(["make", "tset"]) == "no target tset"
+    assert _unknown(["bakehouse", "dead", "requeue", "--set", "max_tokens=5"]) is None
