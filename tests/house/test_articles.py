@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import anthropic
 import pytest
 from pages import HOUSE, prose, text_of
 
@@ -79,6 +81,12 @@ def pays_from(write: float, read: float) -> float:
     return (write - 1) / (write - read)
 
 
+def test_a_long_prompt_of_haiku_costs_five_times_as_much_with_its_output() -> None:
+    short, long = (Tokens(input=count, output=1_000, write_5m=0, write_1h=0, read=90_000) for count in (10_000, 10_001))
+    (low, _), (high, _) = cost("claude-haiku-5-5", short) or (0, 0), cost("claude-haiku-5-5", long) or (0, 0)
+    assert round(high / low, 2) == 5
+
+
 def test_the_defaults_it_names_are_the_settings() -> None:
     fields = Settings.model_fields
     assert [
@@ -108,3 +116,9 @@ def test_every_name_of_a_source_has_its_address() -> None:
     defined = {name.lower() for name in re.findall(r"^\[([^\]]+)\]: https://", text, re.MULTILINE)}
     used = {name.lower() for name in re.findall(r"(?<!`)\[([A-Za-z ]+)\](?![(:\w])", prose(PAGE))}
     assert used == defined
+
+
+def test_every_file_of_the_sdk_that_it_names_is_there() -> None:
+    package = Path(anthropic.__file__).parents[1]
+    named = re.findall(r"`(anthropic/[\w/.]+)`", prose(PAGE))
+    assert named and [name for name in named if not (package / name).exists()] == []

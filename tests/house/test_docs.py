@@ -221,6 +221,11 @@ def _anchors(page: Path) -> set[str]:
     return named
 
 
+def test_the_index_names_every_page() -> None:
+    named = set(re.findall(r"\]\(([^)#]+\.md)\)", text_of("docs/README.md")))
+    assert {page.removeprefix("docs/") for page in pages() if page.startswith("docs/")} - named == {"README.md"}
+
+
 def test_the_link_check_knows_a_lost_anchor() -> None:
     assert "back-up-restore" in _anchors(HOUSE / "docs/operations.md")
     assert "back-up-and-restore" not in _anchors(HOUSE / "docs/operations.md")
