@@ -31,7 +31,7 @@ class Answer(BaseModel):
 
 
 @app.post("/reviews", status_code=202)
-async def take(review: Review) -> Answer:
+async def take_review(review: Review) -> Answer:
     """Take a review. Its answer comes with a batch, not with this response: ask for it by the id."""
     messages = [{"role": "user", "content": TASK + review.text}]
     try:
@@ -44,7 +44,7 @@ async def take(review: Review) -> Answer:
 
 
 @app.get("/reviews/{id}", responses={202: {"model": Answer, "description": "Not there yet"}})
-async def tell(id: str, response: Response) -> Answer:  # noqa: A002 - as in the path
+async def read_answer(id: str, response: Response) -> Answer:  # noqa: A002 - as in the path
     """Tell the answer. 202 until it is there."""
     outcome = await aio.get_outcome(id, job=JOB)
     if outcome is None:
