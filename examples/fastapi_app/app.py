@@ -57,12 +57,14 @@ async def read_answer(id: str, response: Response) -> Answer:  # noqa: A002 - as
 
 def main() -> None:
     """Run all of it on this machine, against the emulator, until Ctrl-C. In production only the API runs here: README.md."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` is Ctrl-C, too
     system = [sys.executable, "-m", "bakehouse_worker", "up", "--emulator", "--flower-port", "0"]
     with subprocess.Popen(system, stdout=subprocess.PIPE, text=True, start_new_session=True) as up:
         try:
             if up.stdout and up.stdout.readline():  # it says so when it is up; if it cannot, it has said why
                 uvicorn.run(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")))
+        except KeyboardInterrupt:
+            pass
         finally:
             up.terminate()
 

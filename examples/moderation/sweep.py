@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ POSTS = {
 TASK = "Is this post fit for a forum on gardening? Answer with one word, keep or hide.\n\nPost: "
 
 app = Celery("sweep", broker=os.environ.get("FORUM_BROKER_URL", "filesystem://"))
-app.conf.timezone = "UTC"
-app.conf.beat_schedule = {"every evening": {"task": "sweep.sweep", "schedule": crontab(hour=18, minute=0)}}
+every_evening = {"task": "sweep.sweep", "schedule": crontab(hour=18, minute=0)}
+app.conf.update(timezone="UTC", beat_schedule={"every evening": every_evening})
 if app.conf.broker_url == "filesystem://":  # for trying, without a server; a forum has a Redis or a RabbitMQ
     folders = ("data_folder_in", "data_folder_out", "control_folder")
     app.conf.broker_transport_options = dict.fromkeys(folders, "forum-messages")
@@ -60,7 +60,7 @@ def verdict(outcome: Outcome) -> str:
 
 
 @contextmanager
-def forum() -> Iterator[sqlite3.Connection]:
+def forum() -> Generator[sqlite3.Connection]:
     """The forum's own database, in one transaction."""
     with closing(sqlite3.connect("forum.sqlite", timeout=30)) as connection, connection:
         connection.execute("CREATE TABLE IF NOT EXISTS post (id INTEGER PRIMARY KEY, text TEXT, verdict TEXT)")

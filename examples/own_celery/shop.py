@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def save(job: str, custom_id: str, status: str, delivery_id: str) -> None:
 
 
 @contextmanager
-def table() -> Iterator[sqlite3.Connection]:
+def table() -> Generator[sqlite3.Connection]:
     """The shop's own table, in one transaction."""
     with closing(sqlite3.connect("shop.sqlite", timeout=30)) as connection, connection:
         connection.execute("CREATE TABLE IF NOT EXISTS route (ticket TEXT PRIMARY KEY, status TEXT, queue TEXT)")
