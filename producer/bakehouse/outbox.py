@@ -76,7 +76,7 @@ def write(session: AnySession, entries: Sequence[tuple[bytes, bytes]]) -> None:
 
     rows = [{"header": header, "params": params} for header, params in entries]
     try:
-        _checked(session).execute(insert(own_table()), rows)
+        _checked(session).execute(insert(own_table()).inline(), rows)  # inline: no id is asked for
     except UnboundExecutionError:
         raise ConfigurationError(
             f"the session has no engine for the table {TABLE}: give it one for all tables, Session(bind=engine, ...)"
@@ -92,9 +92,9 @@ def write(session: AnySession, entries: Sequence[tuple[bytes, bytes]]) -> None:
 
 
 def is_missing(error: BaseException | None) -> bool:
-    """Tell whether a driver's error says that the outbox's table is not there."""
-    text = str(error)
-    return TABLE in text and any(words in text for words in ("no such table", "does not exist", "doesn't exist"))
+    """Tell whether a driver's error says that the outbox's table is not there. PostgreSQL says so in many languages, and by 42P01."""
+    states = (getattr(error, "sqlstate", None), getattr(error, "pgcode", None))
+    return TABLE in str(error) and ("42P01" in states or "no such table" in str(error))
 
 
 def _checked(session: object) -> Session:

@@ -40,7 +40,8 @@ class Settings(BaseSettings):
     outbox_url: str = Field(
         "",
         repr=False,
-        description="the application's database that has the outbox, postgresql://... or sqlite:///...; `store`: the store's own; empty: none",
+        description="the application's database that has the outbox, postgresql://... or sqlite:///...; `store`: the store's own; "
+        "empty: none",
     )
     auto_migrate: bool = Field(
         True, description="bring the schema up to date at start; false: `bakehouse migrate` does it"

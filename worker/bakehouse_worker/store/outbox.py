@@ -177,7 +177,7 @@ def _on_server(url: URL) -> Outbox:
             f"set_config('idle_in_transaction_session_timeout', '{IDLE}s', true)"
         )
 
-    shown = url.set(drivername="postgresql", password=None, query={}).render_as_string()
+    shown = url.set(drivername="postgresql", query={}).render_as_string(hide_password=True)
     return Outbox(engine, shown)
 
 
