@@ -10,6 +10,8 @@ import sys
 import time
 
 import pytest
+from alembic.autogenerate import compare_metadata, produce_migrations, render_python_code
+from alembic.migration import MigrationContext
 from journey_machine import wait_until
 from redis_machine import running
 from sqlalchemy import Column, Integer, MetaData, Table, create_engine, func, insert, select, text
@@ -20,7 +22,7 @@ from sqlmodel import Session as SQLModelSession
 
 from bakehouse import ConfigurationError, InvalidRecord, enqueue_record, enqueue_records, inbox
 from bakehouse.client import CHUNK_RECORDS, default_client
-from bakehouse.outbox import TABLE, create_outbox, own_table
+from bakehouse.outbox import TABLE, create_outbox, outbox_table, own_table
 from bakehouse_worker import doctor, relay, status
 from bakehouse_worker.accept import accept, waiting
 from bakehouse_worker.relay import Moved
@@ -232,6 +234,26 @@ def test_creating_the_outbox_again_changes_nothing(application):
     application.commit(1)
     create_outbox(application.engine)
     assert application.rows() == 1
+
+
+def test_the_table_that_migrations_make_is_the_one_that_is_created(application):
+    metadata = MetaData(schema="shop")
+    outbox_table(metadata)
+    assert outbox_table(metadata) is outbox_table(metadata)
+    with application.engine.connect() as connection:
+        ours = {
+            "include_object": lambda _object, name, kind, *_: kind != "table" or name == TABLE,
+            "compare_type": True,
+        }
+        assert compare_metadata(MigrationContext.configure(connection, opts=ours), metadata) == []
+    own_table().drop(application.engine)
+    with application.engine.connect() as connection:
+        made = render_python_code(
+            produce_migrations(MigrationContext.configure(connection, opts=ours), metadata).upgrade_ops
+        )
+    assert f"op.create_table('{TABLE}'" in made
+    assert "sqlite_autoincrement=True" in made  # an id is never used again
+    assert "schema" not in made
 
 
 def test_no_prompt_stands_in_the_error_of_a_database_that_refuses_the_row(application):

@@ -50,7 +50,7 @@ class Outbox:
     `to_disk`: whether rows are deleted only when Redis has them on disk; False once it has said that it cannot tell.
     """
 
-    engine: Engine
+    engine: Engine = field(repr=False)
     shown: str
     to_disk: bool = True
     _refused: dict[int, float] = field(default_factory=dict)
