@@ -46,9 +46,8 @@ class Lane(SQLModel, table=True):
     api_version: str
     betas: str  #: comma list, sorted
     on_result: str | None = None
-    model: str = Field(
-        default="", sa_column=Column(String, nullable=False, server_default=text("''"))
-    )  #: empty before 0002
+    #: empty before 0002
+    model: str = Field(default="", sa_column=Column(String, nullable=False, server_default=text("''")))
 
 
 _WITH_CONTENT = "settled_at IS NOT NULL AND content_gone_at IS NULL"
@@ -165,6 +164,7 @@ class Submission(SQLModel, table=True):
     remote_id: str | None = Field(default=None, unique=True)
     confirmed: bool = False  #: the remote id came with the answer, or a result line carried our nonce
     refuted: str | None = None  #: remote ids, by commas, that proved to be somebody else's
+    lacking_since: float | None = None  #: since when a list that nothing vouches for does not show it
     note: str | None = None
     remote_deleted_at: float | None = (
         None  #: when the API's batch was deleted: all of its content was pruned or erased here
@@ -213,13 +213,16 @@ class Delivery(SQLModel, table=True):
     record_id: int = Field(sa_column=Column(BigId, primary_key=True, autoincrement=False))
     generation: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
     sink: str
-    state: str  #: waiting, delivered, failed
+    state: str  #: waiting, delivered, failed, dropped
     attempts: int = 0
     next_at: float
     lease_until: float = 0.0
     error: str | None = Field(default=None, sa_type=Text)
 
-    __table_args__ = (_partial("state = 'waiting'", "delivery_due", "next_at"),)
+    __table_args__ = (
+        _partial("state = 'waiting'", "delivery_due", "next_at"),
+        _partial("state = 'failed'", "delivery_failed", "record_id"),
+    )
 
 
 class Rejected(SQLModel, table=True):

@@ -1,4 +1,4 @@
-"""What people look at: status, show, progress, export. Nothing here writes."""
+"""What people look at: status, show, progress. Nothing here writes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, cast, func, select
+from sqlalchemy import Connection, cast, func, select
 
-from bakehouse_worker.states import RecordState, SubmissionState
-from bakehouse_worker.store import deliveries as outcomes
-from bakehouse_worker.store import tombstones
+from bakehouse_worker.states import TERMINAL, RecordState, SubmissionState
 from bakehouse_worker.store.counters import REJECTED, per_job
 from bakehouse_worker.store.database import Database
 from bakehouse_worker.tables import Batch, Body, Delivery, Job, Record, Rejected, Result, Spend, Submission, table
@@ -18,8 +16,6 @@ from bakehouse_worker.tables import Batch, Body, Delivery, Job, Record, Rejected
 _record, _batch, _job, _result = (table(m) for m in (Record, Batch, Job, Result))
 _body = table(Body)
 _submission, _rejected, _spend, _delivery = (table(m) for m in (Submission, Rejected, Spend, Delivery))
-
-TERMINAL = (RecordState.SUCCEEDED, RecordState.FAILED, RecordState.CANCELED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +62,6 @@ class LateView:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """The end, or the present, of one record, with the line that the API gave for its latest sending.
-
-    `erased_at` is when its content was erased. A pruned record has neither id nor sendings any more: 0.
-    """
-
-    record_id: int
-    custom_id: str
-    state: str
-    sendings: int
-    kind: str | None
-    error_type: str | None
-    error: str | None
-    line: bytes | None
-    erased_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class SpendView:
     """What a job's answers used and cost, by model; money is USD."""
 
@@ -106,6 +84,15 @@ def jobs(database: Database, name: str | None = None) -> list[JobView]:
     with database.read() as connection:
         counters = per_job(connection)
         return [JobView(*row, states=counters.get(row.id, {})) for row in connection.execute(query)]
+
+
+def some_jobs(database: Database, names: Sequence[str]) -> list[JobView]:
+    """Return those of these jobs that are known, with their counters: two statements, however many records they have."""
+    query = select(_job.c.id, _job.c.name, _job.c.expected).where(_job.c.name.in_(names))
+    with database.read() as connection:
+        rows = connection.execute(query).all()
+        counters = per_job(connection, [row.id for row in rows])
+        return [JobView(*row, states=counters.get(row.id, {})) for row in rows]
 
 
 def live_batches(database: Database) -> list[BatchView]:
@@ -146,51 +133,6 @@ def next_due(database: Database, job_id: int) -> tuple[int, float] | None:
     return (count, first) if count else None
 
 
-def endings(database: Database, job_id: int, custom_ids: Sequence[str]) -> dict[str, Ending]:
-    """Return {custom_id: where it stands, or stood when it was pruned} for at most a few hundred custom_ids."""
-    query = _endings().where(_record.c.job_id == job_id, _record.c.custom_id.in_(custom_ids))
-    with database.read() as connection:
-        found = {row.custom_id: Ending(*row) for row in connection.execute(query)}
-    missing = [custom_id for custom_id in custom_ids if custom_id not in found]
-    for custom_id, stone in tombstones.known(database, job_id, missing).items() if missing else ():
-        found[custom_id] = Ending(0, custom_id, stone.state, 0, None, None, None, None)
-    return found
-
-
-def iterate(database: Database, job_id: int, *, span: int = 500, state: str | None = None) -> Iterator[Ending]:
-    """Yield every record of a job that has ended, in the order of acceptance; memory does not grow with their number."""
-    after = 0
-    wanted: ColumnElement[bool] = _record.c.state.in_(TERMINAL) if state is None else _record.c.state == state
-    while True:
-        query = (
-            _endings()
-            .where(_record.c.job_id == job_id, _record.c.id > after, wanted)
-            .order_by(_record.c.id)
-            .limit(span)
-        )
-        with database.read() as connection:
-            rows = [Ending(*row) for row in connection.execute(query)]
-        yield from rows
-        if len(rows) < span:
-            return
-        after = rows[-1].record_id
-
-
-def _endings() -> Any:
-    latest = (_result.c.record_id == _record.c.id) & (_result.c.attempt == _record.c.attempt)
-    return select(
-        _record.c.id,
-        _record.c.custom_id,
-        _record.c.state,
-        outcomes.sendings(),
-        _result.c.kind,
-        _result.c.error_type,
-        _result.c.error,
-        _result.c.line,
-        _record.c.erased_at,
-    ).outerjoin(_result, latest)
-
-
 def failures(database: Database, job_id: int) -> list[tuple[str, int, str, str | None]]:
     """Return a job's failed records by reason: (reason, records, one custom_id, that one's message), most frequent first."""
     latest = (_result.c.record_id == _record.c.id) & (_result.c.attempt == _record.c.attempt)
@@ -224,7 +166,8 @@ def spend(database: Database, job_id: int | None = None) -> list[SpendView]:
 
 def deliveries(database: Database) -> dict[str, int]:
     """Count outcomes on their way to the application, and those given up, by state."""
-    query = select(_delivery.c.state, func.count()).where(_delivery.c.state != "delivered").group_by(_delivery.c.state)
+    open_ones = _delivery.c.state.in_(("waiting", "failed"))
+    query = select(_delivery.c.state, func.count()).where(open_ones).group_by(_delivery.c.state)
     with database.read() as connection:
         return {state: count for state, count in connection.execute(query)}
 
@@ -238,13 +181,31 @@ def rejections(database: Database, job: str, limit: int = 100) -> list[tuple[str
         return [(custom_id, reason) for custom_id, reason in connection.execute(query.limit(limit))]
 
 
+def every_rejection(database: Database, job: str, span: int = 500) -> Iterator[tuple[str, str]]:
+    """Yield (custom_id, reason) of all rejected receipts of a job, oldest first."""
+    query = select(_rejected.c.id, _rejected.c.custom_id, _rejected.c.reason).where(_rejected.c.job == job)
+    after = 0
+    while True:
+        with database.read() as connection:
+            part = query.where(_rejected.c.id > after).order_by(_rejected.c.id).limit(span)
+            rows = connection.execute(part).all()
+        yield from ((row.custom_id, row.reason) for row in rows)
+        if len(rows) < span:
+            return
+        after = rows[-1].id
+
+
+def rejected_receipts(database: Database, job: str, custom_ids: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return (custom_id, digest, reason) of the rejected receipts under a few hundred custom_ids of a job."""
+    query = select(_rejected.c.custom_id, _rejected.c.digest, _rejected.c.reason)
+    mine = (_rejected.c.job == job) & _rejected.c.custom_id.in_(custom_ids)
+    with database.read() as connection:
+        return [(row.custom_id, row.digest, row.reason) for row in connection.execute(query.where(mine))]
+
+
 def rejected_among(database: Database, job: str, custom_ids: Sequence[str]) -> dict[str, str]:
     """Return {custom_id: reason} for those of a few hundred custom_ids that have a rejected receipt in a job."""
-    query = select(_rejected.c.custom_id, _rejected.c.reason).where(
-        _rejected.c.job == job, _rejected.c.custom_id.in_(custom_ids)
-    )
-    with database.read() as connection:
-        return {custom_id: reason for custom_id, reason in connection.execute(query)}
+    return {custom_id: reason for custom_id, _, reason in rejected_receipts(database, job, custom_ids)}
 
 
 def rejections_of(database: Database, custom_id: str) -> list[dict[str, Any]]:
