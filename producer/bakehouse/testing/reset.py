@@ -1,0 +1,10 @@
+"""What a process remembers of the installation that it speaks to, forgotten: the next call looks at the environment again."""
+
+from __future__ import annotations
+
+from bakehouse import client
+
+
+def clients() -> None:
+    """Forget the clients and readers that the module's functions made."""
+    client.default_client.cache_clear()
