@@ -116,7 +116,9 @@ class BakehouseStack:
         """
         found = self._warm.drain(timeout)
         if found["failed"]:
-            raise HandlerFailed(f"{found['failed']} outcomes were given up by their handlers\n{self.tracebacks()}")
+            given_up = found["failed"]
+            told = "1 outcome was given up by its handler" if given_up == 1 else f"{given_up} outcomes were given up"
+            raise HandlerFailed(f"{told}\n{self.tracebacks()}")
         if not found["idle"]:
             raise TimeoutError("\n".join([f"not all is done after {timeout:g} seconds:", *found["told"]]))
 

@@ -2,7 +2,7 @@
 
 Importing what four worker processes need takes seconds of CPU; forking it takes milliseconds. So every test gets processes, a store,
 a Redis and an emulator of its own, and nothing of an earlier test can reach it. Started by `python -m bakehouse_worker.local.warm DIR`,
-it reads one JSON object a line and answers each by one; at the end of its input it ends, with all that it started.
+it reads one JSON object a line and answers each by one; at the end of its input it ends, with all that it started and with DIR.
 
     {"do": "start", "home", "environ", "path", "cwd"}   -> {"redis", "api"}: a stack is up on `home`
     {"do": "drain", "seconds"}                          -> {"idle", "failed", "told"}: whether everything has its end
@@ -20,6 +20,7 @@ import os
 import shutil
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,10 @@ _ROLES = (
 
 
 class Warm:
-    """Serves one client. `folder` holds an empty store, which each stack gets a copy of."""
+    """Serves one client. `folder` is its own; in it is an empty store, which each stack gets a copy of."""
 
     def __init__(self, folder: Path) -> None:
-        self._template = folder / "empty.sqlite"
+        self.folder, self._template = folder, folder / "empty.sqlite"
         self._leader: int | None = None
         self._home: Path | None = None
         self._environ: dict[str, str] = {}
@@ -115,9 +116,12 @@ def main() -> None:
     warm = Warm(Path(sys.argv[1]))
     try:
         warm.prepare()
-        answers.write(b"{}\n")
-        while line := sys.stdin.buffer.readline():
-            answers.write(orjson.dumps(warm.turn(orjson.loads(line))) + b"\n")
+        with suppress(BrokenPipeError):  # the client is gone, and so is the input
+            answers.write(b"{}\n")
+            while line := sys.stdin.buffer.readline():
+                answers.write(orjson.dumps(warm.turn(orjson.loads(line))) + b"\n")
+        warm.stop()
+        shutil.rmtree(warm.folder, ignore_errors=True)  # after a mistake it stays, with the log in it
     finally:
         warm.stop()
 
