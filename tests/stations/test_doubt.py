@@ -162,8 +162,10 @@ def abandoned(world, **more):
     """A batch at the API that the list did not show for longer than DOUBT_GRACE."""
     world.server.rules({"on": "list", "fault": "lagging", "seconds": 100_000})
     batch, doubt = lost(world, **more)
-    world.pass_time(601)
-    rescue(world.runtime)
+    for seconds in (601, 301):
+        assert state(world, batch) == "in_doubt"
+        world.pass_time(seconds)
+        rescue(world.runtime)
     assert state(world, batch) == "packed"
     return batch, doubt
 

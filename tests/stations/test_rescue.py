@@ -62,6 +62,41 @@ def test_an_empty_list_is_no_evidence_when_a_batch_of_ours_must_be_in_it(make_wo
     assert world.server.totals()["accepted_twice"] == 0
 
 
+def test_one_empty_answer_to_the_list_is_no_evidence_even_where_nothing_is_known_to_be_there(make_world):
+    """The first creates of a workspace are all lost, and the one look after DOUBT_GRACE is answered by a list that is empty."""
+    world = make_world(max_batch_requests=3)
+    world.server.rules({"on": "create", "fault": "lost_after_acceptance"})
+    first, second = world.packed(6)
+    world.server.rules({"on": "list", "fault": "empty"})  # neither has an anchor
+    assert submit(world.runtime, first) == submit(world.runtime, second) == "in doubt"
+    world.server.clear()
+    world.pass_time(601)
+    world.server.rules({"on": "list", "fault": "empty", "times": 1})
+    rescue(world.runtime)
+    assert {view.state for view in world.batches()} == {"in_doubt"}
+    assert all("it is read again later" in view.alarm for view in world.batches())
+    assert world.run_to_end()["succeeded"] == 6
+    assert world.server.totals()["accepted_twice"] == 0
+
+
+def test_an_empty_list_is_no_evidence_when_it_showed_more_to_a_later_create(make_world):
+    """The second create's anchor is the first one's batch, whose own answer was lost."""
+    world = make_world(max_batch_requests=3)
+    world.server.rules({"on": "create", "fault": "lost_after_acceptance"})
+    first, second = world.packed(6)
+    assert submit(world.runtime, first) == submit(world.runtime, second) == "in doubt"
+    world.server.clear()
+    world.server.rules({"on": "list", "fault": "empty"})
+    for _ in range(30):
+        world.pass_time(61)
+        rescue(world.runtime)
+    assert {view.state for view in world.batches()} == {"in_doubt"}
+    assert all("which is there" in view.alarm for view in world.batches())
+    world.server.clear()
+    assert world.run_to_end()["succeeded"] == 6
+    assert world.server.totals()["accepted_twice"] == 0
+
+
 def test_a_list_that_lags_does_not_make_a_batch_absent_before_the_grace(world):
     world.server.rules(
         {"on": "create", "fault": "lost_after_acceptance", "times": 1},

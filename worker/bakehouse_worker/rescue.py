@@ -19,6 +19,10 @@ LOOK_EVERY = 5.0
 WATCH_EVERY = 600.0
 #: Batches read per look and doubt: each costs a call, once.
 READ = 20
+#: A list that nothing vouches for must lack a batch at two looks, this share of DOUBT_GRACE apart: one answer may be wrong.
+AGREE = 0.5
+#: Batches known to be there that are asked for one by one when a list shows none of them.
+ASKED = 3
 
 log = logger("rescue")
 
@@ -132,31 +136,44 @@ def first_nonce(runtime: Runtime, remote_id: str) -> str | None:
 
 
 def _believe_absent(runtime: Runtime, each: Doubt, listing: Listing) -> bool:
-    """Give a submission up only when the list shows what an honest list must show."""
-    if reason := _distrust(runtime, each, {remote.id for remote in listing.batches}):
+    """Give a submission up only when the list shows what an honest list must show, or when nothing can vouch for it, at two looks."""
+    database = runtime.database
+    vouched, reason = _vouched(runtime, each, {remote.id for remote in listing.batches})
+    if reason:
         log.error("stays in doubt", submission=each.submission_id, reason=reason)
-        doubts.explain(runtime.database, each.submission_id, f"in doubt: {reason} ({BY_HAND})")
+    elif not vouched:
+        since = doubts.lacking_since(database, each.submission_id)
+        if database.now() - since < AGREE * runtime.settings.doubt_grace:
+            reason = "not listed, but nothing that is known to be there vouches for the list: it is read again later"
+    if reason:
+        doubts.explain(database, each.submission_id, f"in doubt: {reason} ({BY_HAND})")
         return False
-    abandoned = doubts.abandon(runtime.database, each.submission_id, "not listed by the API within DOUBT_GRACE")
+    abandoned = doubts.abandon(database, each.submission_id, "not listed by the API within DOUBT_GRACE")
     if abandoned:
         log.warning("believed absent, goes again", batch=each.batch_id, submission=each.submission_id)
     return abandoned
 
 
-def _distrust(runtime: Runtime, each: Doubt, listed: set[str]) -> str | None:
-    """Say why a list is no evidence of absence: it lacks a batch that is known to be there. None if it may be believed."""
-    later = doubts.accepted_after(runtime.database, each.submission_id, each.workspace)
-    if later and not later & listed:
-        return "the API's list does not show batches of ours that are known to be there"
-    if each.anchor is None or each.anchor in listed:
-        return None
-    try:
-        runtime.gateway.retrieve(each.anchor)
-    except Refused as error:
-        return None if error.status == 404 else f"the API's list cannot be checked ({error.error_type})"
-    except GatewayError:
-        return "the API's list cannot be checked now"
-    return f"the API's list does not show {each.anchor}, which is there"
+def _vouched(runtime: Runtime, each: Doubt, listed: set[str]) -> tuple[bool, str | None]:
+    """Return whether something that is known to be there is in the list, or else why the list is no evidence, if it is none.
+
+    Known to be there are batches of ours that came later, what the list showed when later ones were sent, and the anchor.
+    """
+    newer = doubts.known_there(runtime.database, each.submission_id, each.workspace)
+    for there in filter(None, (newer, [each.anchor] if each.anchor else [])):
+        if not listed.isdisjoint(there):
+            return True, None
+        for remote_id in there[:ASKED]:
+            try:
+                runtime.gateway.retrieve(remote_id)
+            except Refused as error:
+                if error.status != 404:  # deleted ones are not listed
+                    return False, f"the API's list cannot be checked ({error.error_type})"
+            except GatewayError:
+                return False, "the API's list cannot be checked now"
+            else:
+                return False, f"the API's list does not show {remote_id}, which is there"
+    return False, None
 
 
 def _watch(runtime: Runtime, abandoned: Sequence[Doubt]) -> None:

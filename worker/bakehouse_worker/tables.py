@@ -46,9 +46,8 @@ class Lane(SQLModel, table=True):
     api_version: str
     betas: str  #: comma list, sorted
     on_result: str | None = None
-    model: str = Field(
-        default="", sa_column=Column(String, nullable=False, server_default=text("''"))
-    )  #: empty before 0002
+    #: empty before 0002
+    model: str = Field(default="", sa_column=Column(String, nullable=False, server_default=text("''")))
 
 
 _WITH_CONTENT = "settled_at IS NOT NULL AND content_gone_at IS NULL"
@@ -165,6 +164,7 @@ class Submission(SQLModel, table=True):
     remote_id: str | None = Field(default=None, unique=True)
     confirmed: bool = False  #: the remote id came with the answer, or a result line carried our nonce
     refuted: str | None = None  #: remote ids, by commas, that proved to be somebody else's
+    lacking_since: float | None = None  #: since when a list that nothing vouches for does not show it
     note: str | None = None
     remote_deleted_at: float | None = (
         None  #: when the API's batch was deleted: all of its content was pruned or erased here

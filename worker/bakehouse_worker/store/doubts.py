@@ -108,16 +108,30 @@ def known_remote_ids(database: Database, remote_ids: Sequence[str]) -> set[str]:
         return set(connection.scalars(select(_submission.c.remote_id).where(_submission.c.remote_id.in_(remote_ids))))
 
 
-def accepted_after(database: Database, submission_id: int, workspace: str) -> set[str]:
-    """Return remote ids of ours whose submission began after another: an honest list shows them before that one's anchor.
-
-    Those that we had deleted are left out: no list shows them.
+def known_there(database: Database, submission_id: int, workspace: str) -> list[str]:
+    """Return remote ids, newest first, that an honest list shows before a submission's anchor: of ours whose submission began later
+    and was accepted, and the newer anchors of all that did. Those that we had deleted are left out: no list shows them.
     """
     later = (_submission.c.workspace == workspace) & (_submission.c.id > submission_id)
-    later &= _submission.c.remote_deleted_at.is_(None)
-    query = select(_submission.c.remote_id).where(later, _submission.c.state == SubmissionState.ACCEPTED)
+    accepted = (_submission.c.state == SubmissionState.ACCEPTED) & _submission.c.remote_deleted_at.is_(None)
+    own = select(_submission.c.anchor_at).where(_submission.c.id == submission_id).scalar_subquery()
+    anchored = _submission.c.anchor.is_not(None) & (own.is_(None) | (_submission.c.anchor_at > own))
     with database.read() as connection:
-        return set(connection.scalars(query.order_by(_submission.c.id.desc()).limit(100)))
+        found = []
+        for column, which in ((_submission.c.remote_id, accepted), (_submission.c.anchor, anchored)):
+            query = select(column).where(later, which).order_by(_submission.c.id.desc()).limit(100)
+            found += [remote_id for remote_id in connection.scalars(query) if remote_id]
+        return list(dict.fromkeys(found))
+
+
+def lacking_since(database: Database, submission_id: int) -> float:
+    """Note that a list which nothing vouches for lacks a submission; returns since when one did first."""
+    now = database.now()
+    with database.write() as connection:
+        mine = _submission.c.id == submission_id
+        first = func.coalesce(_submission.c.lacking_since, now)
+        values = update(_submission).where(mine).values(lacking_since=first).returning(_submission.c.lacking_since)
+        return float(connection.execute(values).scalar_one())
 
 
 def explain(database: Database, submission_id: int, alarm: str) -> None:
