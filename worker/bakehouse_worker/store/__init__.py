@@ -12,6 +12,7 @@
     doubts     answers that were lost, and senders
     results    answers and their settlement
     deliveries outcomes on their way to the application
+    outbox     the application's own database: records that were committed there
     holds      why submissions wait
     due        what the next tick should ring for
     retention  deleting what need not be kept
