@@ -57,7 +57,10 @@ def importers(root: str, *packages: str) -> dict[str, list[str]]:
 
 
 #: What a file of the producer may import beyond redis and orjson: late, inside functions, where the application has it.
-LATE = {"producer/bakehouse/outbox.py": {"sqlalchemy"}}
+LATE = {
+    "producer/bakehouse/outbox.py": {"sqlalchemy"},
+    "producer/bakehouse/testing/sessions.py": {"sqlalchemy"},
+}
 
 
 def test_the_producer_knows_no_worker_no_celery_no_sql_and_no_sdk() -> None:

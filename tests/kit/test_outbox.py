@@ -86,6 +86,76 @@ def test_it_captures_many_records_by_whatever_client_and_what_is_said_of_their_j
     )
 
 
+def test_records_of_a_session_are_captured_when_it_commits(without_servers):
+    passes(
+        without_servers,
+        """
+        import pytest, triage
+        from bakehouse import InvalidRecord, enqueue_record
+        from sqlalchemy import create_engine, text
+        from sqlalchemy.orm import Session
+
+        def put(session, custom_id):
+            session.execute(text("SELECT 1"))
+            enqueue_record(triage.params("x"), custom_id=custom_id, session=session)
+
+        def test_committed_or_not(bakehouse_outbox):
+            with Session(create_engine("sqlite://")) as session:
+                put(session, "rolled back")
+                session.rollback()
+                put(session, "committed")
+                with session.begin_nested():
+                    put(session, "in a savepoint")
+                savepoint = session.begin_nested()
+                with session.begin_nested():
+                    put(session, "in a savepoint that is rolled back")
+                savepoint.rollback()
+                assert bakehouse_outbox.records == []
+                session.commit()
+                assert bakehouse_outbox.custom_ids == ["committed", "in a savepoint"]
+                put(session, "left behind")
+                session.close()
+                put(session, "after it")
+                session.commit()
+            assert bakehouse_outbox.custom_ids == ["committed", "in a savepoint", "after it"]
+
+        def test_within_a_transaction_of_the_test(bakehouse_outbox):
+            with create_engine("sqlite://").connect() as connection, connection.begin() as outer:
+                with Session(connection, join_transaction_mode="create_savepoint") as session:
+                    put(session, "committed")
+                    session.commit()
+                assert bakehouse_outbox.custom_ids == ["committed"]
+                outer.rollback()
+
+        def test_what_is_no_session(bakehouse_outbox):
+            with pytest.raises(InvalidRecord, match="session"):
+                enqueue_record(triage.params("x"), session="no session")
+        """,
+        passed=3,
+    )
+
+
+def test_a_client_that_was_made_before_is_captured_too_and_durable_calls(without_servers):
+    passes(
+        without_servers,
+        """
+        import pytest, triage
+        from bakehouse import Client, ConfigurationError
+
+        client = Client()
+
+        def test_made_before(bakehouse_outbox):
+            client.enqueue_record(triage.params("x"), custom_id="a", durable=True)
+            assert bakehouse_outbox.only().custom_id == "a"
+
+        def test_and_goes_its_own_way_afterwards():
+            with pytest.raises(ConfigurationError, match="bakehouse up"):
+                client.enqueue_record(triage.params("x"))
+        """,
+        passed=2,
+    )
+
+
 def test_an_invalid_record_is_still_refused(without_servers):
     passes(
         without_servers,

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from bakehouse import client, inbox
+from bakehouse import outbox
+from bakehouse.client import Client
 from bakehouse.contract import Canary, Close, Record, decode
 from bakehouse.handler import terms_of
+from bakehouse.inbox import Inbox
 from bakehouse.outcome import Outcome, ResultError
+from bakehouse.testing import sessions
 from bakehouse.testing.outcomes import MODEL, make_outcome
+from bakehouse.testing.sessions import Entries
 
 if TYPE_CHECKING:
     import pytest
+
+    from bakehouse.outbox import AnySession
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,7 @@ class Captured:
 class BakehouseOutbox:
     """What the fixture `bakehouse_outbox` gives: all that was enqueued in this test, in order.
 
-    records  the records, also those that were enqueued twice
+    records  the records, also those that were enqueued twice; with `session=`, once that session's transaction is committed
     closed   job -> the number of records that it expects, for `close()`
     ahead    job -> the number of records that go first, for `send_ahead()`
     """
@@ -114,7 +120,7 @@ class BakehouseOutbox:
         more = [f"  and {len(self.records) - 20:,} more"] if len(self.records) > 20 else []
         return "\n".join([f"{len(self.records):,} were enqueued:", *shown, *more])
 
-    def _take(self, entries: Sequence[tuple[bytes, bytes]]) -> None:
+    def _take(self, entries: Entries) -> None:
         for header, params in entries:
             item = decode(header, params)
             if isinstance(item, Close):
@@ -125,15 +131,27 @@ class BakehouseOutbox:
                 self.records.append(_captured(item))
 
 
+class _Catching(Inbox):
+    """An inbox without a Redis."""
+
+    def __init__(self, take: Callable[[Entries], None]) -> None:
+        self._take = take
+
+    def append(self, entries: Entries, *, durable: bool = False) -> None:
+        """Hand the entries to the test."""
+        self._take(entries)
+
+
 def capture(monkeypatch: pytest.MonkeyPatch) -> BakehouseOutbox:
-    """Catch, until `monkeypatch` is undone, what any client of this process appends to an inbox. The only seam of the kit."""
+    """Catch, until `monkeypatch` is undone, what any client of this process enqueues, also one that was made before."""
     caught = BakehouseOutbox()
+    inbox = _Catching(caught._take)
 
-    def append(_: inbox.Inbox, entries: Sequence[tuple[bytes, bytes]]) -> None:
-        caught._take(entries)
+    def write(session: AnySession, entries: Entries) -> None:
+        sessions.hold(outbox._checked(session), entries, caught._take)
 
-    monkeypatch.setattr(inbox.Inbox, "append", append)
-    monkeypatch.setattr(client, "locate", lambda *_: "redis://nothing-is-sent-there.invalid")
+    monkeypatch.setattr(Client, "_inbox", property(lambda _: inbox))
+    monkeypatch.setattr(outbox, "write", write)
     return caught
 
 

@@ -6,48 +6,62 @@ SQLAlchemy is the application's own: it is imported when a session is seen.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, SessionTransaction
 
 Entries = Sequence[tuple[bytes, bytes]]
 
-_KEY = "bakehouse_outbox"
+_KEY = "bakehouse.testing"
+
+
+@dataclass
+class _Held:
+    """Entries that hang on a transaction, and on a savepoint inside it if there is one."""
+
+    root: SessionTransaction | None
+    savepoint: SessionTransaction | None
+    entries: Entries
 
 
 def hold(session: Session, entries: Entries, take: Callable[[Entries], None]) -> None:
-    """Keep entries until the session's transaction ends: committed, `take` gets them; rolled back, or to a savepoint before, nobody."""
+    """Keep entries until the session's transaction ends. Committed, `take` gets them; rolled back, nobody; to a savepoint before, too."""
     from sqlalchemy import event
 
-    held: list[tuple[SessionTransaction | None, Entries]] | None = session.info.get(_KEY)
+    held: list[_Held] | None = session.info.get(_KEY)
     if held is None:
         held = session.info[_KEY] = []
         event.listen(session, "after_commit", _Committed(held, take))
         event.listen(session, "after_soft_rollback", _RolledBack(held))
-    held.append((session.get_nested_transaction(), entries))
+    held.append(_Held(session.get_transaction(), session.get_nested_transaction(), entries))
 
 
 class _Committed:
-    def __init__(self, held: list[Any], take: Callable[[Entries], None]) -> None:
+    """Hears of every commit, a savepoint's too: what hung on that hangs on what is around it now."""
+
+    def __init__(self, held: list[_Held], take: Callable[[Entries], None]) -> None:
         self._held, self._take = held, take
 
     def __call__(self, session: Session) -> None:
-        if session.in_nested_transaction():  # a savepoint was released: what it held now hangs on the one around it
-            ended = session.get_nested_transaction()
-            around = ended.parent if ended is not None else None
-            outer = around if around is not None and around.nested else None
-            self._held[:] = [(outer if each[0] is ended else each[0], each[1]) for each in self._held]
+        root, savepoint = session.get_transaction(), session.get_nested_transaction()
+        if savepoint is not None:
+            around = savepoint.parent if savepoint.parent is not None and savepoint.parent.nested else None
+            for each in self._held:
+                each.savepoint = around if each.savepoint is savepoint else each.savepoint
             return
-        for _, entries in self._held:
-            self._take(entries)
+        for each in self._held:
+            if each.root is root:  # what a session that was closed without a word left is not wanted
+                self._take(each.entries)
         self._held.clear()
 
 
 class _RolledBack:
-    def __init__(self, held: list[Any]) -> None:
+    """Hears of every rollback, to a savepoint or of everything."""
+
+    def __init__(self, held: list[_Held]) -> None:
         self._held = held
 
-    def __call__(self, session: Session, previous: SessionTransaction) -> None:
-        lost = previous if previous.nested else None
-        self._held[:] = [each for each in self._held if lost is not None and each[0] is not lost]
+    def __call__(self, session: Session, ended: SessionTransaction) -> None:
+        self._held[:] = [each for each in self._held if ended.nested and each.savepoint is not ended]

@@ -33,6 +33,7 @@ OWN = {
     "BAKEHOUSE_REDIS_URL": "",
     "BAKEHOUSE_REDIS_PREFIX": "bakehouse",
     "BAKEHOUSE_DATABASE_URL": "",
+    "BAKEHOUSE_OUTBOX_URL": "",
     "BAKEHOUSE_AUTO_MIGRATE": "true",
     "ANTHROPIC_API_KEY": "emulator",
     "ANTHROPIC_AUTH_TOKEN": "",

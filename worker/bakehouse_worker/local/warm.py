@@ -1,7 +1,7 @@
 """A process that has imported everything and forks whole stacks out of itself, one after another: what `bakehouse.testing` runs on.
 
 Importing what four worker processes need takes seconds of CPU; forking it takes milliseconds. So every test gets processes, a store,
-a Redis and an emulator of its own, and nothing of an earlier test can reach it. Started by `python -m bakehouse_worker.local.warm DIR`,
+a Redis and an emulator of its own, and nothing of an earlier test reaches it. Started by `python -m bakehouse_worker.local.warm DIR`,
 it reads one JSON object a line and answers each by one; at the end of its input it ends, with all that it started and with DIR.
 
     {"do": "start", "home", "environ", "path", "cwd"}   -> {"redis", "api"}: a stack is up on `home`
