@@ -9,7 +9,8 @@ The workers, the command line and everything that knows SQL, Celery or the SDK l
 
 from bakehouse.client import Client, Receipt, enqueue_record, enqueue_records
 from bakehouse.errors import BakehouseError, ConfigurationError, InboxFull, InboxUnavailable, InvalidRecord
-from bakehouse.outcome import Outcome
+from bakehouse.handler import handler
+from bakehouse.outcome import Outcome, ResultError, Usage
 
 __version__ = "0.1.0"
 
@@ -22,6 +23,9 @@ __all__ = [
     "InvalidRecord",
     "Outcome",
     "Receipt",
+    "ResultError",
+    "Usage",
     "enqueue_record",
     "enqueue_records",
+    "handler",
 ]

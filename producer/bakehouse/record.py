@@ -40,7 +40,8 @@ SAMPLING_API_VERSIONS = frozenset({"2023-06-01"})
 _JSON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _BETA = re.compile(r"[A-Za-z0-9._-]+")
 _API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_SINK = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_HANDLER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_TASK = re.compile(r"task:[A-Za-z_][\w.-]*(@[\w.:-]+)?")
 
 
 def build(
@@ -65,8 +66,6 @@ def build(
     checked_betas = _betas(betas)
     if not isinstance(priority, int) or isinstance(priority, bool) or not -1000 <= priority <= 1000:
         raise InvalidRecord("priority", f"must be a whole number from -1000 to 1000, not {priority!r}")
-    if on_result is not None and not (isinstance(on_result, str) and _SINK.fullmatch(on_result)):
-        raise InvalidRecord("on_result", f"must look like 'package.module:function', not {on_result!r}")
     return Record(
         job=_text("job", job, MAX_JOB),
         custom_id=uuid4().hex if custom_id is None else _text("custom_id", custom_id, MAX_CUSTOM_ID),
@@ -76,7 +75,7 @@ def build(
         api_version=api_version,
         priority=priority,
         betas=checked_betas,
-        on_result=on_result,
+        on_result=None if on_result is None else _sink(on_result),
         metadata=None if metadata is None else _metadata(metadata),
         spans=spans,
         replace=replace,
@@ -187,6 +186,17 @@ def _betas(betas: Sequence[str]) -> tuple[str, ...]:
         if not isinstance(name, str) or not _BETA.fullmatch(name):
             raise InvalidRecord("betas", f"{name!r} is not the name of a beta")
     return tuple(sorted(set(betas)))
+
+
+def _sink(on_result: str) -> str:
+    """Return what an outcome goes to. A module cannot be called `task`: that word names a Celery task."""
+    if isinstance(on_result, str):
+        form = _TASK if on_result.startswith("task:") else _HANDLER
+        if form.fullmatch(on_result):
+            return on_result
+    raise InvalidRecord(
+        "on_result", f"must look like 'package.module:function' or 'task:NAME@QUEUE', not {on_result!r}"
+    )
 
 
 def _metadata(metadata: Mapping[str, Any]) -> bytes:

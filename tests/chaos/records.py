@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 
 from bakehouse_emulator import Running
-from bakehouse_worker.store import reading
+from bakehouse_worker.states import TERMINAL
+from bakehouse_worker.store import outcomes, reading
 from bakehouse_worker.store.database import Database
 
 JOBS = 3
@@ -71,8 +72,8 @@ def judge(seed: int, count: int, api: Running, database: Database, delivered: Pa
     answers = {
         (job.name, ending.custom_id): ending
         for job in reading.jobs(database)
-        for state in reading.TERMINAL
-        for ending in reading.iterate(database, job.id, state=state)
+        for state in TERMINAL
+        for ending in outcomes.iterate(database, job.id, states=[state])
     }
     handed = set(delivered.read_text().splitlines()) if delivered.exists() else set()
     lost = billed = sent = undelivered = failed = 0

@@ -56,32 +56,26 @@ def importers(root: str, *packages: str) -> dict[str, list[str]]:
 # Arrows
 
 
-#: What a file of the producer may import beyond redis and orjson: late, inside functions, where the application has it.
-LATE = {
-    "producer/bakehouse/outbox.py": {"sqlalchemy"},
-    "producer/bakehouse/testing/sessions.py": {"sqlalchemy"},
+#: What a file of the producer imports when it is asked for it, where the application has it, and never before.
+WHEN_ASKED_FOR = {
+    "producer/bakehouse/outbox.py": ["sqlalchemy", "sqlalchemy.exc", "sqlalchemy.orm", "sqlalchemy.schema"],
+    "producer/bakehouse/outcome.py": ["anthropic.types"],
+    "producer/bakehouse/testing/sessions.py": ["sqlalchemy", "sqlalchemy.orm"],
 }
 
 
 def test_the_producer_knows_no_worker_no_celery_no_sql_and_no_sdk() -> None:
     forbidden = ("bakehouse_worker", "bakehouse_emulator", "celery", "kombu", "sqlalchemy", "sqlmodel", "anthropic")
-    found = {
-        name: {module.split(".")[0] for module in each} for name, each in importers("producer", *forbidden).items()
-    }
-    assert {
-        name: packages - LATE.get(name, set()) for name, packages in found.items() if packages - LATE.get(name, set())
-    } == {}
+    assert importers("producer", *forbidden) == WHEN_ASKED_FOR
 
 
-def test_what_a_file_of_the_producer_may_import_beyond_it_imports_late() -> None:
-    early = {}
-    for name, packages in LATE.items():
-        module = ast.parse((HOUSE / name).read_text(encoding="utf-8"))
-        at_import = [node for node in module.body if isinstance(node, ast.Import | ast.ImportFrom)]
-        named = {alias.name for node in at_import if isinstance(node, ast.Import) for alias in node.names}
-        named |= {node.module or "" for node in at_import if isinstance(node, ast.ImportFrom)}
-        early[name] = {each for each in named if each.split(".")[0] in packages}
-    assert {name: each for name, each in early.items() if each} == {}
+@pytest.mark.parametrize("name", WHEN_ASKED_FOR)
+def test_what_is_imported_when_asked_for_is_not_imported_before(name: str) -> None:
+    module = ast.parse((HOUSE / name).read_text(encoding="utf-8"))
+    at_import = [node for node in module.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    named = {alias.name for node in at_import if isinstance(node, ast.Import) for alias in node.names}
+    named |= {node.module or "" for node in at_import if isinstance(node, ast.ImportFrom)}
+    assert not named & set(WHEN_ASKED_FOR[name])
 
 
 def test_the_emulator_imports_neither_producer_nor_worker() -> None:

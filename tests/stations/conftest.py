@@ -20,7 +20,7 @@ from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.settings import Settings
 from bakehouse_worker.settle import settle
 from bakehouse_worker.states import RecordState
-from bakehouse_worker.store import due, reading
+from bakehouse_worker.store import due, outcomes, reading
 from bakehouse_worker.store.database import open_database
 from bakehouse_worker.submit import submit
 
@@ -105,6 +105,11 @@ class World:
 
     def tick(self):
         """Everything that is due now, once."""
+        self.tick_without_delivery()
+        deliver(self.runtime)
+
+    def tick_without_delivery(self):
+        """The same, but outcomes stay where they are."""
         runtime = self.runtime
         accept(runtime)
         chunk(runtime)
@@ -119,7 +124,6 @@ class World:
             collect(runtime, batch)
         for batch in due.due(runtime.database, 100).settle:
             settle(runtime, batch)
-        deliver(runtime)
 
     def run_to_end(self, job="job", ticks=200, step=61):
         """Tick until every record of the job has its end."""
@@ -138,7 +142,7 @@ class World:
         return reading.live_batches(self.runtime.database)
 
     def endings(self, job="job"):
-        return {ending.custom_id: ending for ending in reading.iterate(self.runtime.database, self.job(job).id)}
+        return {ending.custom_id: ending for ending in outcomes.iterate(self.runtime.database, self.job(job).id)}
 
     def all_records(self):
         """Every record of every job by its custom_id, wherever it stands."""
@@ -147,7 +151,7 @@ class World:
             ending.custom_id: ending
             for view in reading.jobs(database)
             for state in RecordState
-            for ending in reading.iterate(database, view.id, state=state)
+            for ending in outcomes.iterate(database, view.id, states=[state])
         }
 
     def never_twice(self):

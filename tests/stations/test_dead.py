@@ -15,8 +15,7 @@ from sqlalchemy import text
 
 from bakehouse import ConfigurationError, InvalidRecord
 from bakehouse.record import build, serialise
-from bakehouse_worker import dead, export, rewriting, showing
-from bakehouse_worker import deliver as station
+from bakehouse_worker import dead, export, rewriting, showing, sinks
 from bakehouse_worker.accept import accept
 from bakehouse_worker.deliver import deliver
 from bakehouse_worker.erase import erase
@@ -35,7 +34,7 @@ def application(monkeypatch):
     module.seen = []
     module.save = module.seen.append
     monkeypatch.setitem(sys.modules, "an_application", module)
-    station.handler.cache_clear()
+    sinks.find.cache_clear()
     return module
 
 
@@ -140,7 +139,7 @@ def test_an_outcome_that_was_not_delivered_yet_is_withdrawn_by_a_requeue(make_wo
     failing(world, 1, count=2, on_result="an_application:save")
     dead.requeue(world.runtime, Selection(custom_ids=("item 1",)))
     application.save = application.seen.append
-    station.handler.cache_clear()
+    sinks.find.cache_clear()
     world.run_to_end()
     world.pass_time(4000)
     deliver(world.runtime)

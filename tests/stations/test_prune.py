@@ -11,8 +11,7 @@ import orjson
 import pytest
 
 from bakehouse.record import build
-from bakehouse_worker import deliver as delivering
-from bakehouse_worker import export
+from bakehouse_worker import export, sinks
 from bakehouse_worker import prune as janitor
 from bakehouse_worker.accept import accept
 from bakehouse_worker.chunk import chunk
@@ -21,7 +20,17 @@ from bakehouse_worker.deliver import deliver
 from bakehouse_worker.poll import poll
 from bakehouse_worker.prune import DAY, prune
 from bakehouse_worker.settle import settle
-from bakehouse_worker.store import deadletters, doubts, due, lanes, reading, records, retention, submissions, tombstones
+from bakehouse_worker.store import (
+    deadletters,
+    doubts,
+    due,
+    lanes,
+    outcomes,
+    records,
+    retention,
+    submissions,
+    tombstones,
+)
 from bakehouse_worker.submit import submit
 
 #: For what does not differ between the databases.
@@ -75,7 +84,7 @@ def application(monkeypatch):
     module.seen = []
     module.save = module.seen.append
     monkeypatch.setitem(sys.modules, "an_application", module)
-    delivering.handler.cache_clear()
+    sinks.find.cache_clear()
     return module
 
 
@@ -277,7 +286,7 @@ def test_answers_of_a_batch_that_is_not_finished_stay(make_world):
     world = make_world(retain_content=0, retain_rows=0)
     (batch,) = world.ended(3)
     collect(world.runtime, batch)
-    first, *_ = reading.iterate(world.runtime.database, world.job().id, state="packed")
+    first, *_ = outcomes.iterate(world.runtime.database, world.job().id, states=["packed"])
     settle(world.runtime, batch, [first.record_id])
     assert later(world, 1) == 0
     settle(world.runtime, batch)

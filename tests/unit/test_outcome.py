@@ -1,14 +1,18 @@
-"""`Outcome.text`: what most handlers want, and never an error where there is none."""
+"""`Outcome`: what most handlers want is at hand, and nothing of it is an error where there is none."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import orjson
 import pytest
 
-from bakehouse.outcome import Outcome
+from bakehouse import Outcome, ResultError
 
 
-def outcome(result):
-    return Outcome("triage", "ticket-42", "succeeded", result, None, None, 1, 0.001, None, "7-0")
+def outcome(result, status="succeeded"):
+    return Outcome("triage", "ticket-42", status, 1, "7-0", raw=orjson.dumps(result) if result else b"")
 
 
 def message(*blocks):
@@ -51,3 +55,50 @@ def test_an_outcome_without_text_has_an_empty_one(result):
 def test_an_outcome_cannot_be_changed_by_a_handler():
     with pytest.raises(AttributeError):
         outcome({}).status = "failed"
+
+
+def test_the_message_is_the_sdks_and_takes_what_the_sdk_does_not_know_yet():
+    whole = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-of-tomorrow",
+        "content": [{"type": "text", "text": "hello"}, {"type": "brand_new", "value": 1}],
+        "stop_reason": "brand_new_reason",
+        "usage": {"input_tokens": 3, "output_tokens": 2},
+    }
+    found = outcome({"type": "succeeded", "message": whole}).message
+    assert type(found).__module__.startswith("anthropic.types")
+    assert found.content[0].text == "hello"
+    assert found.usage.output_tokens == 2
+    assert found.stop_reason == "brand_new_reason"
+
+
+def test_a_message_that_is_not_there_is_said_by_name():
+    with pytest.raises(ValueError, match="ticket-42 has no message: it is failed"):
+        _ = outcome({"type": "expired"}, "failed").message
+
+
+def test_no_content_is_in_an_outcomes_repr():
+    told = repr(
+        Outcome(
+            "triage",
+            "ticket-42",
+            "failed",
+            1,
+            "7-0",
+            error=ResultError("api_error", "SECRET"),
+            metadata={"who": "SECRET"},
+            raw=b'{"SECRET": 1}',
+        )
+    )
+    assert "SECRET" not in told
+    assert "ticket-42" in told
+
+
+def test_the_sdk_is_not_imported_before_somebody_asks_for_a_message():
+    code = (
+        "import sys, bakehouse; o = bakehouse.Outcome('j', 'c', 'succeeded', 1, '1-0', raw=b'{}'); o.text; "
+        "assert not {'anthropic', 'sqlalchemy', 'celery', 'pydantic'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,28 +1,28 @@
 """Station 7, the last: hand each outcome to the application's own code. At least once, with a stable delivery id.
 
-Users' code may hang or crash, so this station has a process of its own, and what fails here never bills anything again.
+Users' code may fail, hang or crash, so this station has a process of its own, and nothing that happens here bills anything again. What
+fails is tried again with backoff, alone, and is a dead letter of its own in the end. A call that takes too long is ended; its sink
+rests for a while, so that the others come before it. What was in hand when the process ended is taken over one by one.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-import orjson
-
-from bakehouse.outcome import Outcome
-from bakehouse_worker import retry
+from bakehouse_worker import outcomes, retry, sinks
+from bakehouse_worker.limit import GRACE, TimedOut, limited
 from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
-from bakehouse_worker.states import RecordState
+from bakehouse_worker.sinks import Sink
 from bakehouse_worker.store import deliveries
-from bakehouse_worker.store.deliveries import Parcel
+from bakehouse_worker.store.deliveries import Key, Parcel
 
-#: Outcomes per turn.
-SPAN = 100
+#: Outcomes per turn, and of those whose worker was lost.
+SPAN, LOST = 200, 20
+#: Seconds after which what a sink took is written down; within them, quick handlers wait for no disk.
+MARK_EVERY = 0.25
 
 log = logger("deliver")
 
@@ -36,58 +36,138 @@ class Tried:
     reason: str | None = None
 
 
+@dataclass
+class Turn:
+    """One claim: the parcels in hand, until when they are leased, and what was taken of them and is not written down yet."""
+
+    runtime: Runtime
+    tried: Tried
+    hand: dict[Key, Parcel]
+    lease: float
+    taken: list[Key] = field(default_factory=list)
+    written: float = field(default_factory=time.monotonic)
+
+    def holds(self, seconds: float) -> bool:
+        """Tell whether all in hand is leased for so long; prolong the lease if it is not. False if somebody took it over."""
+        database, settings = self.runtime.database, self.runtime.settings
+        if self.hand and self.lease < database.now() + seconds + GRACE:
+            self.write()
+            renewed = deliveries.renew(database, list(self.hand), self.lease, seconds + GRACE + settings.lease)
+            if renewed is None:
+                self.hand.clear()
+                return False
+            self.lease = renewed
+        return True
+
+    def took(self, keys: Sequence[Key]) -> None:
+        """Note that a sink took these."""
+        self.taken += keys
+        self.tried.delivered += len(keys)
+        if time.monotonic() - self.written > MARK_EVERY:
+            self.write()
+
+    def write(self) -> None:
+        """Write down what was taken."""
+        deliveries.delivered(self.runtime.database, self.taken)
+        self.taken.clear()
+        self.written = time.monotonic()
+
+    def end(self) -> None:
+        """Write down what was taken, and give back what was not tried."""
+        self.write()
+        deliveries.hand_back(self.runtime.database, list(self.hand), self.lease)
+
+
 def deliver(runtime: Runtime) -> Tried:
-    """Deliver what is due, one span."""
+    """Deliver what is due: a span that nobody had in hand, and then some of what lost workers had."""
     tried = Tried()
-    parcels = deliveries.claim(runtime.database, SPAN, runtime.settings.lease)
-    for position, parcel in enumerate(parcels):
-        if runtime.stopping():
-            deliveries.hand_back(runtime.database, [(p.record_id, p.generation) for p in parcels[position:]])
+    hold = runtime.settings.lease + runtime.settings.deliver_timeout
+    _hand_over(runtime, deliveries.claim(runtime.database, SPAN, hold, runtime.resting.names()), tried)
+    for _ in range(LOST):
+        lost = None
+        if not runtime.stopping():
+            lost = deliveries.claim_lost(runtime.database, hold, runtime.settings.max_attempts, runtime.resting.names())
+        if lost is None:
             break
-        try:
-            handler(parcel.sink)(outcome(parcel))
-        except Exception as error:
-            tried.failed += 1
-            tried.reason = type(error).__name__
-            _failed(runtime, parcel, f"{tried.reason}: {error}", tried.reason)
-        else:
-            tried.delivered += 1
-            deliveries.delivered(runtime.database, parcel.record_id, parcel.generation)
-    if parcels:
+        log.warning("taken over from a lost worker", record=lost.row.record_id, attempts=lost.attempts)
+        _hand_over(runtime, [lost], tried)
+    if tried.delivered or tried.failed:
         log.info("delivered", outcomes=tried.delivered, failed=tried.failed)
     return tried
 
 
-def outcome(parcel: Parcel) -> Outcome:
-    """Make what a handler is told from what the store holds."""
-    unsent = {"type": "canceled"} if parcel.state == RecordState.CANCELED else {}
-    result = orjson.loads(parcel.line)["result"] if parcel.line else unsent
-    return Outcome(
-        job=parcel.job,
-        custom_id=parcel.custom_id,
-        status=parcel.state,
-        result=result,
-        error_type=None if parcel.state == RecordState.SUCCEEDED else parcel.error_type,
-        error=parcel.error,
-        attempts=parcel.sendings,
-        cost=parcel.cost,
-        metadata=orjson.loads(parcel.metadata) if parcel.metadata else None,
-        delivery_id=f"{parcel.record_id}-{parcel.generation}",
-    )
+def _hand_over(runtime: Runtime, parcels: Sequence[Parcel], tried: Tried) -> None:
+    if not parcels:
+        return
+    turn = Turn(runtime, tried, {parcel.key: parcel for parcel in parcels}, parcels[0].lease)
+    by_sink: dict[str, list[Parcel]] = {}
+    for parcel in parcels:
+        by_sink.setdefault(parcel.sink, []).append(parcel)
+    for name, group in by_sink.items():
+        try:
+            sink = sinks.find(name, runtime.settings.celery_app)
+        except Exception as error:
+            _failed(turn, group, error)
+            continue
+        seconds = sink.terms.timeout or runtime.settings.deliver_timeout
+        for part in _calls(sink, group):
+            if runtime.stopping() or name in runtime.resting.names() or not turn.holds(seconds):
+                break
+            _call(turn, sink, part, seconds)
+    turn.end()
 
 
-@lru_cache(maxsize=256)
-def handler(sink: str) -> Callable[[Outcome], Any]:
-    """Import what `on_result` names, "package.module:function"."""
-    module, _, name = sink.partition(":")
-    found: Callable[[Outcome], Any] = getattr(importlib.import_module(module), name)
-    return found
+def _calls(sink: Sink, parcels: Sequence[Parcel]) -> Iterator[Sequence[Parcel]]:
+    """Yield what one call hands over. What failed before comes alone: nobody else fails with it, and it is known by name."""
+    fresh = [parcel for parcel in parcels if not parcel.attempts] if sink.terms.spans else []
+    if fresh:
+        yield fresh
+    yield from ([parcel] for parcel in parcels if parcel.attempts or not sink.terms.spans)
 
 
-def _failed(runtime: Runtime, parcel: Parcel, error: str, reason: str) -> None:
-    if parcel.attempts + 1 >= runtime.settings.max_attempts:
-        deliveries.failed(runtime.database, parcel.record_id, parcel.generation, error)
+def _call(turn: Turn, sink: Sink, part: Sequence[Parcel], seconds: float) -> None:
+    """Hand one outcome, or a span of them, over."""
+    resting, name = turn.runtime.resting, part[0].sink
+    try:
+        if sink.terms.transaction:
+            _take_with_mark(turn, sink, part, seconds)
+        else:
+            with limited(seconds):
+                sink.take([outcomes.outcome(parcel.row) for parcel in part])
+            turn.took([parcel.key for parcel in part])
+    except TimedOut:
+        resting.rest(name, seconds)
+        _failed(turn, part, TimeoutError(f"took longer than {seconds:g} s"))
+    except (Exception, SystemExit) as error:
+        _failed(turn, part, error)
     else:
-        delay = retry.backoff(parcel.attempts, runtime.limits, runtime.dice())
-        deliveries.again(runtime.database, parcel.record_id, parcel.generation, delay, error)
-    log.warning("delivery failed", record=parcel.record_id, attempts=parcel.attempts + 1, reason=reason)
+        resting.well(name)
+    for parcel in part:
+        turn.hand.pop(parcel.key, None)
+
+
+def _take_with_mark(turn: Turn, sink: Sink, part: Sequence[Parcel], seconds: float) -> None:
+    """Commit what the handler writes together with the mark, or neither. What somebody else delivered meanwhile is left out."""
+    with deliveries.with_mark(turn.runtime.database, [parcel.key for parcel in part]) as (session, mine):
+        told = [outcomes.outcome(parcel.row) for parcel in part if parcel.key in mine]
+        if told:
+            with limited(seconds):
+                sink.take(told, session)
+    turn.tried.delivered += len(told)
+
+
+def _failed(turn: Turn, parcels: Sequence[Parcel], error: BaseException) -> None:
+    """Note what failed: again after backoff, or for good. Its text is kept for people; logs and tasks get the type alone."""
+    database, limits, dice = turn.runtime.database, turn.runtime.limits, turn.runtime.dice
+    reason = type(error).__name__
+    told = f"{reason}: {error}"[:2_000]
+    over = [parcel for parcel in parcels if parcel.attempts + 1 >= limits.max_attempts]
+    rest = [parcel for parcel in parcels if parcel.attempts + 1 < limits.max_attempts]
+    deliveries.failed(database, [parcel.key for parcel in over], told)
+    delays = [retry.backoff(parcel.attempts, limits, dice()) for parcel in rest]
+    deliveries.again(database, [parcel.key for parcel in rest], delays, told)
+    for parcel in parcels:
+        turn.hand.pop(parcel.key, None)
+        log.warning("delivery failed", record=parcel.row.record_id, attempts=parcel.attempts + 1, reason=reason)
+    turn.tried.failed += len(parcels)
+    turn.tried.reason = reason

@@ -14,10 +14,10 @@ from typing import IO
 import orjson
 
 from bakehouse import ConfigurationError
-from bakehouse_worker.states import RecordState
-from bakehouse_worker.store import reading
+from bakehouse_worker.states import TERMINAL, RecordState
+from bakehouse_worker.store import outcomes, reading
 from bakehouse_worker.store.database import Database
-from bakehouse_worker.store.reading import Ending
+from bakehouse_worker.store.outcomes import Row
 
 #: Records per read of the store.
 SPAN = 500
@@ -27,7 +27,8 @@ def in_order(database: Database, job_id: int, job: str, custom_ids: Iterable[str
     """Yield (line, whether it succeeded) per custom_id, in their order; one that was rejected on acceptance says so."""
     remaining = iter(custom_ids)
     while span := list(islice(remaining, SPAN)):
-        found, rejected = reading.endings(database, job_id, span), reading.rejected_among(database, job, span)
+        found = outcomes.by_custom_id(database, job_id, job, span)
+        rejected = reading.rejected_among(database, job, span)
         for custom_id in span:
             reason = rejected.get(custom_id)
             if reason is not None or custom_id not in found:
@@ -36,7 +37,7 @@ def in_order(database: Database, job_id: int, job: str, custom_ids: Iterable[str
                 yield line(found[custom_id]), found[custom_id].state == RecordState.SUCCEEDED
 
 
-def line(ending: Ending) -> bytes:
+def line(ending: Row) -> bytes:
     """Return a record's output line. The result is the API's own object, under the caller's custom_id."""
     result = orjson.loads(ending.line).get("result") if ending.line else None
     if result is None and ending.state == RecordState.CANCELED and ending.erased_at is None:
@@ -46,11 +47,11 @@ def line(ending: Ending) -> bytes:
     return orjson.dumps({"custom_id": ending.custom_id, "result": result, "attempts": ending.sendings}) + b"\n"
 
 
-def _why_not(ending: Ending) -> str:
+def _why_not(ending: Row) -> str:
     if ending.erased_at is not None:
         at = datetime.fromtimestamp(ending.erased_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         return f"its content was erased at {at} (it had the state {ending.state})"
-    if ending.state in reading.TERMINAL:
+    if ending.state in TERMINAL:
         return "its content is past its retention"
     return f"has not ended (it is {ending.state})"
 

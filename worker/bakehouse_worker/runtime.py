@@ -25,6 +25,7 @@ from bakehouse_worker.store.outbox import Outbox, open_outbox
 
 if TYPE_CHECKING:
     from bakehouse_worker.gateway import Gateway
+    from bakehouse_worker.sinks import Resting
 
 
 @dataclass
@@ -70,6 +71,13 @@ class Runtime:
         from bakehouse_worker.gateway import Gateway
 
         return Gateway(self.settings.create_timeout)
+
+    @cached_property
+    def resting(self) -> Resting:
+        """The sinks whose calls took too long in this process."""
+        from bakehouse_worker.sinks import Resting
+
+        return Resting()
 
     @cached_property
     def installation(self) -> str:

@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     imports: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="modules that deliver workers import at start, by commas"
     )
+    celery_app: str = Field(
+        "", description="the application's own Celery app, such as myapp.celery:app, for on_result=task:NAME@QUEUE"
+    )
+    deliver_timeout: Seconds = Field(
+        60.0, description="seconds after which a call of a handler is ended; @handler(timeout=...) sets another"
+    )
 
     tick: Seconds = Field(1.0, description="seconds between two looks of beat for due work")
     linger: float = Field(

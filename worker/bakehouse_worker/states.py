@@ -18,6 +18,10 @@ class RecordState(StrEnum):
     CANCELED = "canceled"
 
 
+#: The states from which a record goes nowhere by itself.
+TERMINAL = (RecordState.SUCCEEDED, RecordState.FAILED, RecordState.CANCELED)
+
+
 class BatchState(StrEnum):
     """Where one batch stands."""
 

@@ -27,7 +27,7 @@ class _Held:
 
 
 def hold(session: Session, entries: Entries, take: Callable[[Entries], None]) -> None:
-    """Keep entries until the session's transaction ends. Committed, `take` gets them; rolled back, nobody; to a savepoint before, too."""
+    """Keep entries until the session's transaction ends: committed, `take` gets them; rolled back, in whole or part, nobody."""
     from sqlalchemy import event
 
     held: list[_Held] | None = session.info.get(_KEY)

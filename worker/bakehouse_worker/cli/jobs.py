@@ -110,14 +110,14 @@ def export(
     """Write the answers of a job that have come so far, in the order of acceptance."""
     from bakehouse import ConfigurationError
     from bakehouse_worker import export as writing
-    from bakehouse_worker.store import reading
+    from bakehouse_worker.store import outcomes, reading
 
     database = store(data_dir).database
     jobs = reading.jobs(database, job)
     if not jobs:
         names = ", ".join(found.name for found in reading.jobs(database)) or "none yet"
         raise ConfigurationError(f"no job {job!r} is known; there are: {names}")
-    lines = (writing.line(ending) for ending in reading.iterate(database, jobs[0].id))
+    lines = (writing.line(ending) for ending in outcomes.iterate(database, jobs[0].id))
     if output is None:
         for line in lines:
             sys.stdout.buffer.write(line)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from sqlalchemy import case, func, or_, select
 
-from bakehouse_worker.states import OPEN_STATES, BatchState, RecordState
+from bakehouse_worker.states import OPEN_STATES, TERMINAL, BatchState, RecordState
 from bakehouse_worker.store.database import Database
-from bakehouse_worker.store.reading import TERMINAL
 from bakehouse_worker.tables import Batch, Delivery, Record, Result, Submission, table
 
 _record, _batch, _result, _delivery, _submission = (table(m) for m in (Record, Batch, Result, Delivery, Submission))

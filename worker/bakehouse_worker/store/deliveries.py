@@ -1,37 +1,50 @@
-"""Outcomes on their way to the application's own code: at least once, with a stable id (record and generation)."""
+"""Outcomes on their way to the application's own code: at least once, with a stable id (record and generation).
+
+A delivery is `waiting` until its sink took it (`delivered`) or it was given up (`failed`: a dead letter of its own, which a person
+sends again or drops). A lease that ran out was held by a worker that ended with the outcome in hand, perhaps because of it: such an
+outcome is claimed alone, and that costs it an attempt.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, select, update
+from sqlmodel import Session
 
-from bakehouse_worker.states import RecordState
+from bakehouse_worker.store import outcomes
 from bakehouse_worker.store.database import Database
-from bakehouse_worker.tables import Body, Delivery, Job, Lane, Record, Result, table
+from bakehouse_worker.store.outcomes import Row
+from bakehouse_worker.tables import Delivery, Lane, Record, table
 
-_record, _body, _job, _result, _delivery, _lane = (table(m) for m in (Record, Body, Job, Result, Delivery, Lane))
+_record, _delivery, _lane = table(Record), table(Delivery), table(Lane)
+
+#: What is told of a delivery whose worker ended while it had it.
+LOST = "the worker ended while the handler ran"
+
+#: (record id, generation)
+Key = tuple[int, int]
+
+_MINE = (_delivery.c.record_id == bindparam("record")) & (_delivery.c.generation == bindparam("its_generation"))
+_WAITING = _delivery.c.state == "waiting"
 
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """Everything that a sink is told about one record."""
+    """One outcome to be handed over: `attempts` is how often that was tried before. `lease` is when its lease ends, and proves it."""
 
-    record_id: int
-    generation: int
     sink: str
     attempts: int
-    job: str
-    custom_id: str
-    state: str
-    sendings: int
-    metadata: bytes | None
-    line: bytes | None
-    error_type: str | None
-    error: str | None
-    cost: float | None
+    lease: float
+    row: Row
+
+    @property
+    def key(self) -> Key:
+        """What it is known by."""
+        return self.row.record_id, self.row.generation
 
 
 def open_for(database: Database, connection: Connection, moved: Sequence[Any], now: float) -> int:
@@ -41,110 +54,157 @@ def open_for(database: Database, connection: Connection, moved: Sequence[Any], n
     """
     if not moved:
         return 0
-    lanes = {row.lane_id for row in moved}
+    lanes = {each.lane_id for each in moved}
     query = select(_lane.c.id, _lane.c.on_result).where(_lane.c.id.in_(lanes), _lane.c.on_result.is_not(None))
     sinks = {lane_id: sink for lane_id, sink in connection.execute(query)}
     rows = [
         {
-            "record_id": row.id,
-            "generation": row.generation,
-            "sink": sinks[row.lane_id],
+            "record_id": each.id,
+            "generation": each.generation,
+            "sink": sinks[each.lane_id],
             "state": "waiting",
             "attempts": 0,
             "next_at": now,
             "lease_until": 0.0,
         }
-        for row in moved
-        if row.lane_id in sinks
+        for each in moved
+        if each.lane_id in sinks
     ]
     if rows:
         connection.execute(database.insert(Delivery).on_conflict_do_nothing(), rows)
     return len(rows)
 
 
-def sendings() -> ColumnElement[int]:
-    """Return how often a record was sent, for a query that has its latest result: one canceled while it waited was not sent again."""
-    unsent = (_record.c.state == RecordState.CANCELED) & _result.c.record_id.is_(None)
-    return case((unsent, _record.c.attempt), else_=_record.c.attempt + 1)
-
-
-def claim(database: Database, limit: int, seconds: float) -> list[Parcel]:
-    """Take the lease on due deliveries and return them with their content."""
+def claim(database: Database, limit: int, seconds: float, resting: Collection[str] = ()) -> list[Parcel]:
+    """Take the lease on due deliveries that nobody holds, except those of resting sinks, and return them with their content."""
     now = database.now()
+    due = _WAITING & (_delivery.c.next_at <= now) & (_delivery.c.lease_until == 0.0)
+    if resting:
+        due &= _delivery.c.sink.not_in(resting)
     with database.write() as connection:
-        due = (_delivery.c.state == "waiting") & (_delivery.c.next_at <= now) & (_delivery.c.lease_until <= now)
-        keys = (
-            select(_delivery.c.record_id, _delivery.c.generation).where(due).order_by(_delivery.c.next_at).limit(limit)
-        )
-        if not database.sqlite:
-            keys = keys.with_for_update(skip_locked=True)
-        taken = [(row.record_id, row.generation) for row in connection.execute(keys)]
-        for record_id, generation in taken:
-            mine = (_delivery.c.record_id == record_id) & (_delivery.c.generation == generation)
-            connection.execute(update(_delivery).where(mine).values(lease_until=now + seconds))
-    return _parcels(database, taken)
+        keys = _lock(database, connection, due, limit)
+        lease = {"lease_until": now + seconds}
+        if keys:
+            connection.execute(update(_delivery).where(_MINE).values(lease), _bound(keys))
+    return _parcels(database, keys)
 
 
-def _parcels(database: Database, keys: Sequence[tuple[int, int]]) -> list[Parcel]:
+def claim_lost(database: Database, seconds: float, most: int, resting: Collection[str] = ()) -> Parcel | None:
+    """Take over one delivery whose worker was lost, which costs an attempt; one that has had `most` attempts is given up.
+
+    None if there is no other, but for those of resting sinks.
+    """
+    now = database.now()
+    due = _WAITING & (_delivery.c.lease_until > 0.0) & (_delivery.c.lease_until <= now)
+    if resting:
+        due &= _delivery.c.sink.not_in(resting)
+    while True:
+        with database.write() as connection:
+            keys = _lock(database, connection, due, 1)
+            if not keys:
+                return None
+            tried = {"attempts": _delivery.c.attempts + 1, "error": LOST}
+            given_up = (_delivery.c.attempts + 1 >= most) & _mine(keys[0])
+            if connection.execute(update(_delivery).where(given_up).values(tried | {"state": "failed"})).rowcount:
+                continue
+            lease = {"lease_until": now + seconds}
+            connection.execute(update(_delivery).where(_mine(keys[0])).values(tried | lease))
+        return next(iter(_parcels(database, keys)), None)
+
+
+def renew(database: Database, keys: Sequence[Key], lease: float, seconds: float) -> float | None:
+    """Prolong a lease that ends at `lease`; returns its new end, or None if any of these has been taken over."""
+    now = database.now()
+    held = _MINE & _WAITING & (_delivery.c.lease_until == lease)
+    with database.write() as connection:
+        for one in _bound(keys):
+            if not connection.execute(update(_delivery).where(held).values(lease_until=now + seconds), one).rowcount:
+                return None  # the others run out soon
+    return now + seconds
+
+
+def hand_back(database: Database, keys: Sequence[Key], lease: float) -> None:
+    """Give up the lease, which ends at `lease`, on deliveries that were not tried: anybody may try them at once."""
+    if keys:
+        held = _MINE & _WAITING & (_delivery.c.lease_until == lease)
+        with database.write() as connection:
+            connection.execute(update(_delivery).where(held).values(lease_until=0.0), _bound(keys))
+
+
+def delivered(database: Database, keys: Sequence[Key]) -> None:
+    """Note that the sink took these outcomes."""
+    if keys:
+        with database.write() as connection:
+            connection.execute(update(_delivery).where(_MINE, _WAITING).values(_TAKEN), _bound(keys))
+
+
+@contextmanager
+def with_mark(database: Database, keys: Sequence[Key]) -> Iterator[tuple[Session, list[Key]]]:
+    """Open a transaction in which these outcomes are delivered, and a session of it for the application's own writes.
+
+    Yields the session and the keys that are marked: those of them that somebody else delivered meanwhile are not. Everything is
+    committed at the end, or nothing if an error passes. A commit within the session commits nothing by itself.
+    """
+    with database.write() as connection:
+        taken = [
+            key
+            for key in keys
+            if connection.execute(update(_delivery).where(_mine(key), _WAITING).values(_TAKEN)).rowcount
+        ]
+        with Session(bind=connection, join_transaction_mode="create_savepoint") as session:
+            yield session, taken
+            session.commit()
+
+
+def again(database: Database, keys: Sequence[Key], delays: Sequence[float], error: str) -> None:
+    """Note failed deliveries, each of which is tried again in so many seconds."""
+    if not keys:
+        return
+    now = database.now()
+    values = {"next_at": bindparam("due"), "lease_until": 0.0, "error": error, "attempts": _delivery.c.attempts + 1}
+    bound = [{**one, "due": now + delay} for one, delay in zip(_bound(keys), delays, strict=True)]
+    with database.write() as connection:
+        connection.execute(update(_delivery).where(_MINE, _WAITING).values(values), bound)
+
+
+def failed(database: Database, keys: Sequence[Key], error: str) -> None:
+    """Note deliveries that are given up: dead letters of their own. Nothing is billed again by it."""
+    if not keys:
+        return
+    values = {"state": "failed", "lease_until": 0.0, "error": error, "attempts": _delivery.c.attempts + 1}
+    with database.write() as connection:
+        connection.execute(update(_delivery).where(_MINE, _WAITING).values(values), _bound(keys))
+
+
+_TAKEN: dict[str, Any] = {
+    "state": "delivered",
+    "error": None,
+    "lease_until": 0.0,
+    "attempts": _delivery.c.attempts + 1,
+}
+
+
+def _mine(key: Key) -> ColumnElement[bool]:
+    return (_delivery.c.record_id == key[0]) & (_delivery.c.generation == key[1])
+
+
+def _bound(keys: Sequence[Key]) -> list[dict[str, Any]]:
+    return [{"record": record_id, "its_generation": generation} for record_id, generation in keys]
+
+
+def _lock(database: Database, connection: Connection, due: ColumnElement[bool], limit: int) -> list[Key]:
+    keys = select(_delivery.c.record_id, _delivery.c.generation).where(due).order_by(_delivery.c.next_at).limit(limit)
+    if not database.sqlite:
+        keys = keys.with_for_update(skip_locked=True)
+    return [(each.record_id, each.generation) for each in connection.execute(keys)]
+
+
+def _parcels(database: Database, keys: Sequence[Key]) -> list[Parcel]:
+    """Return the content of what was claimed. A newer generation than the one claimed has withdrawn it."""
     wanted = dict(keys)
-    current = (_result.c.record_id == _record.c.id) & (_result.c.attempt == _record.c.attempt)
-    body = (_body.c.record_id == _delivery.c.record_id) & (_body.c.generation == _delivery.c.generation)
-    columns: tuple[ColumnElement[Any], ...] = (
-        _delivery.c.record_id,
-        _delivery.c.generation,
-        _delivery.c.sink,
-        _delivery.c.attempts,
-        _job.c.name,
-        _record.c.custom_id,
-        _record.c.state,
-        sendings(),
-        _body.c.metadata_json,
-        _result.c.line,
-        _result.c.error_type,
-        _result.c.error,
-        _result.c.cost,
-    )
-    query = (
-        select(*columns)
-        .join(_record, _record.c.id == _delivery.c.record_id)
-        .join(_job, _job.c.id == _record.c.job_id)
-        .outerjoin(_body, body)
-        .outerjoin(_result, current)
-        .where(_delivery.c.record_id.in_(wanted.keys()))
-    )
+    same = (_delivery.c.record_id == _record.c.id) & (_delivery.c.generation == _record.c.generation)
+    query = outcomes.query(metadata=True).add_columns(_delivery.c.sink, _delivery.c.attempts, _delivery.c.lease_until)
+    query = query.join(_delivery, same).where(_delivery.c.record_id.in_(wanted.keys())).order_by(_delivery.c.next_at)
     with database.read() as connection:
-        rows = [Parcel(*row) for row in connection.execute(query)]
-    return [parcel for parcel in rows if wanted[parcel.record_id] == parcel.generation]
-
-
-def hand_back(database: Database, keys: Sequence[tuple[int, int]]) -> None:
-    """Give up the leases on deliveries, (record id, generation), that were not tried: anybody may try them at once."""
-    with database.write() as connection:
-        for record_id, generation in keys:
-            mine = (_delivery.c.record_id == record_id) & (_delivery.c.generation == generation)
-            connection.execute(update(_delivery).where(mine, _delivery.c.state == "waiting").values(lease_until=0.0))
-
-
-def delivered(database: Database, record_id: int, generation: int) -> bool:
-    """Note that the sink took the outcome."""
-    return _resolve(database, record_id, generation, {"state": "delivered", "error": None})
-
-
-def again(database: Database, record_id: int, generation: int, delay: float, error: str) -> bool:
-    """Note a failed delivery that is tried again in `delay` seconds."""
-    return _resolve(
-        database, record_id, generation, {"next_at": database.now() + delay, "lease_until": 0.0, "error": error}
-    )
-
-
-def failed(database: Database, record_id: int, generation: int, error: str) -> bool:
-    """Note a delivery that is given up: a dead letter of its own. Nothing is billed again by it."""
-    return _resolve(database, record_id, generation, {"state": "failed", "error": error})
-
-
-def _resolve(database: Database, record_id: int, generation: int, values: dict[str, object]) -> bool:
-    with database.write() as connection:
-        mine = (_delivery.c.record_id == record_id) & (_delivery.c.generation == generation)
-        waiting = mine & (_delivery.c.state == "waiting")
-        values = values | {"attempts": _delivery.c.attempts + 1}
-        return connection.execute(update(_delivery).where(waiting).values(values)).rowcount == 1
+        rows = [Parcel(v.sink, v.attempts, v.lease_until, outcomes.row(v)) for v in connection.execute(query)]
+    return [parcel for parcel in rows if wanted[parcel.row.record_id] == parcel.row.generation]

@@ -1,16 +1,14 @@
-"""What people look at: status, show, progress, export. Nothing here writes."""
+"""What people look at: status, show, progress. Nothing here writes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, cast, func, select
+from sqlalchemy import Connection, cast, func, select
 
-from bakehouse_worker.states import RecordState, SubmissionState
-from bakehouse_worker.store import deliveries as outcomes
-from bakehouse_worker.store import tombstones
+from bakehouse_worker.states import TERMINAL, RecordState, SubmissionState
 from bakehouse_worker.store.counters import REJECTED, per_job
 from bakehouse_worker.store.database import Database
 from bakehouse_worker.tables import Batch, Body, Delivery, Job, Record, Rejected, Result, Spend, Submission, table
@@ -18,8 +16,6 @@ from bakehouse_worker.tables import Batch, Body, Delivery, Job, Record, Rejected
 _record, _batch, _job, _result = (table(m) for m in (Record, Batch, Job, Result))
 _body = table(Body)
 _submission, _rejected, _spend, _delivery = (table(m) for m in (Submission, Rejected, Spend, Delivery))
-
-TERMINAL = (RecordState.SUCCEEDED, RecordState.FAILED, RecordState.CANCELED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +59,6 @@ class LateView:
     requests: int
     remote_id: str
     since: float
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """The end, or the present, of one record, with the line that the API gave for its latest sending.
-
-    `erased_at` is when its content was erased. A pruned record has neither id nor sendings any more: 0.
-    """
-
-    record_id: int
-    custom_id: str
-    state: str
-    sendings: int
-    kind: str | None
-    error_type: str | None
-    error: str | None
-    line: bytes | None
-    erased_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,51 +122,6 @@ def next_due(database: Database, job_id: int) -> tuple[int, float] | None:
     with database.read() as connection:
         count, first = connection.execute(select(func.count(), func.min(some.c.next_at))).one()
     return (count, first) if count else None
-
-
-def endings(database: Database, job_id: int, custom_ids: Sequence[str]) -> dict[str, Ending]:
-    """Return {custom_id: where it stands, or stood when it was pruned} for at most a few hundred custom_ids."""
-    query = _endings().where(_record.c.job_id == job_id, _record.c.custom_id.in_(custom_ids))
-    with database.read() as connection:
-        found = {row.custom_id: Ending(*row) for row in connection.execute(query)}
-    missing = [custom_id for custom_id in custom_ids if custom_id not in found]
-    for custom_id, stone in tombstones.known(database, job_id, missing).items() if missing else ():
-        found[custom_id] = Ending(0, custom_id, stone.state, 0, None, None, None, None)
-    return found
-
-
-def iterate(database: Database, job_id: int, *, span: int = 500, state: str | None = None) -> Iterator[Ending]:
-    """Yield every record of a job that has ended, in the order of acceptance; memory does not grow with their number."""
-    after = 0
-    wanted: ColumnElement[bool] = _record.c.state.in_(TERMINAL) if state is None else _record.c.state == state
-    while True:
-        query = (
-            _endings()
-            .where(_record.c.job_id == job_id, _record.c.id > after, wanted)
-            .order_by(_record.c.id)
-            .limit(span)
-        )
-        with database.read() as connection:
-            rows = [Ending(*row) for row in connection.execute(query)]
-        yield from rows
-        if len(rows) < span:
-            return
-        after = rows[-1].record_id
-
-
-def _endings() -> Any:
-    latest = (_result.c.record_id == _record.c.id) & (_result.c.attempt == _record.c.attempt)
-    return select(
-        _record.c.id,
-        _record.c.custom_id,
-        _record.c.state,
-        outcomes.sendings(),
-        _result.c.kind,
-        _result.c.error_type,
-        _result.c.error,
-        _result.c.line,
-        _record.c.erased_at,
-    ).outerjoin(_result, latest)
 
 
 def failures(database: Database, job_id: int) -> list[tuple[str, int, str, str | None]]:

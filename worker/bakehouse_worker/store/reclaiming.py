@@ -15,11 +15,10 @@ from sqlalchemy import Connection, func, insert, null, select, update
 
 from bakehouse import contract
 from bakehouse_worker.remote import Remote
-from bakehouse_worker.states import OPEN_STATES, BatchState, RecordState, SubmissionState
+from bakehouse_worker.states import OPEN_STATES, TERMINAL, BatchState, RecordState, SubmissionState
 from bakehouse_worker.store.counters import Deltas
 from bakehouse_worker.store.database import Database
 from bakehouse_worker.store.epochs import enqueued_at
-from bakehouse_worker.store.reading import TERMINAL
 from bakehouse_worker.tables import Batch, Record, Result, Submission, table
 
 _record, _batch, _result, _submission = (table(m) for m in (Record, Batch, Result, Submission))

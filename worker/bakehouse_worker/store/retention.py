@@ -14,11 +14,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, func, null, or_, select, tuple_, update
 
-from bakehouse_worker.states import LIVE_SUBMISSIONS
+from bakehouse_worker.states import LIVE_SUBMISSIONS, TERMINAL
 from bakehouse_worker.store import tombstones
 from bakehouse_worker.store.caveats import Caveats
 from bakehouse_worker.store.database import SPAN, Database
-from bakehouse_worker.store.reading import TERMINAL
 from bakehouse_worker.tables import Batch, Body, Delivery, Job, Record, Rejected, Result, Submission, table
 
 _record, _body, _result, _delivery = (table(m) for m in (Record, Body, Result, Delivery))

@@ -1,0 +1,44 @@
+"""A time limit on somebody else's code: first an exception inside of it, then the end of the process.
+
+The exception is raised by a timer of the kernel's in the main thread, where Celery's pool processes run their tasks. Code that does
+not let it through (it waits inside a C library, or catches everything) is ended with its process by faulthandler's watchdog, which
+needs no Python to run and writes where the code stood: files and lines, no values.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+#: Seconds between the exception and the end of the process.
+GRACE = 5.0
+#: Where faulthandler writes: the process's own standard error, whatever `sys.stderr` has become.
+STDERR = 2
+
+
+class TimedOut(BaseException):
+    """The code took longer than its limit. No Exception, so that a handler's own `except Exception` lets it through."""
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Let the code within run for at most so many seconds. Outside the main thread only the end of the process is left."""
+    faulthandler.dump_traceback_later(seconds + GRACE, exit=True, file=STDERR)
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGALRM, _raise) if main else None
+    left, _ = signal.setitimer(signal.ITIMER_REAL, seconds) if main else (0.0, 0.0)
+    try:
+        yield
+    finally:
+        if main:
+            signal.setitimer(signal.ITIMER_REAL, left)  # 0.0: none was running
+            signal.signal(signal.SIGALRM, before)
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _raise(_number: int, _frame: FrameType | None) -> None:
+    raise TimedOut

@@ -1,0 +1,150 @@
+"""Records with the answer that counts: by custom_id, one after the other, or as they end. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, case, null, select
+
+from bakehouse_worker.states import TERMINAL, RecordState
+from bakehouse_worker.store import tombstones
+from bakehouse_worker.store.database import Database
+from bakehouse_worker.tables import Body, Job, Record, Result, table
+
+_record, _body, _job, _result = (table(m) for m in (Record, Body, Job, Result))
+
+#: Seconds that a transaction may take from its look at the clock to its commit, for `settled` to miss nothing of it.
+OVERLAP = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One record's end, or its present, with what the API said of its latest sending.
+
+    `line` is the API's; empty after pruning or erasing, None if it was never sent. A pruned record has neither id nor sendings any
+    more: 0. `metadata` is only there where it was asked for.
+    """
+
+    record_id: int
+    generation: int
+    job: str
+    custom_id: str
+    state: str
+    digest: str
+    sendings: int
+    settled_at: float | None
+    content_gone_at: float | None
+    erased_at: float | None
+    kind: str | None = None
+    error_type: str | None = None
+    error: str | None = None
+    request_id: str | None = None
+    stop_reason: str | None = None
+    model: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cost: float | None = None
+    line: bytes | None = None
+    metadata: bytes | None = None
+
+
+_RESULT = (
+    *("kind", "error_type", "error", "request_id", "stop_reason", "model"),
+    *("input_tokens", "output_tokens", "cache_write_tokens", "cache_read_tokens", "cost", "line"),
+)
+_COLUMNS: tuple[ColumnElement[Any], ...] = (
+    _record.c.id,
+    _record.c.generation,
+    _job.c.name,
+    _record.c.custom_id,
+    _record.c.state,
+    _record.c.digest,
+    # one that was canceled while it waited was not sent again
+    case(
+        ((_record.c.state == RecordState.CANCELED) & _result.c.record_id.is_(None), _record.c.attempt),
+        else_=_record.c.attempt + 1,
+    ),
+    _record.c.settled_at,
+    _record.c.content_gone_at,
+    _record.c.erased_at,
+    *(_result.c[name] for name in _RESULT),
+)
+
+
+def query(*, metadata: bool) -> Select[Any]:
+    """Return the SELECT of rows for `row`, to be narrowed. Metadata lies behind the params: ask for it only if needed."""
+    latest = (_result.c.record_id == _record.c.id) & (_result.c.attempt == _record.c.attempt)
+    columns = (*_COLUMNS, _body.c.metadata_json if metadata else null())
+    found = select(*columns).select_from(_record).join(_job, _job.c.id == _record.c.job_id).outerjoin(_result, latest)
+    if metadata:
+        body = (_body.c.record_id == _record.c.id) & (_body.c.generation == _record.c.generation)
+        found = found.outerjoin(_body, body)
+    return found
+
+
+def row(values: Any) -> Row:
+    """Make a Row of what a `query` returned; columns behind its own are left alone."""
+    return Row(*values[: len(_COLUMNS) + 1])
+
+
+def by_custom_id(
+    database: Database, job_id: int, job: str, custom_ids: Sequence[str], *, metadata: bool = False
+) -> dict[str, Row]:
+    """Return {custom_id: where it stands, or stood when it was pruned} for at most a few hundred custom_ids."""
+    wanted = query(metadata=metadata).where(_record.c.job_id == job_id, _record.c.custom_id.in_(custom_ids))
+    with database.read() as connection:
+        found = {each.custom_id: each for each in map(row, connection.execute(wanted))}
+    missing = [custom_id for custom_id in custom_ids if custom_id not in found]
+    for custom_id, stone in tombstones.known(database, job_id, missing).items() if missing else ():
+        gone = stone.pruned_at
+        found[custom_id] = Row(0, 0, job, custom_id, stone.state, stone.digest, 0, None, gone, None)
+    return found
+
+
+def iterate(
+    database: Database,
+    job_id: int,
+    *,
+    span: int = 500,
+    states: Sequence[str] = TERMINAL,
+    since: float = 0.0,
+    metadata: bool = False,
+) -> Iterator[Row]:
+    """Yield a job's records in some states, in the order of acceptance; memory does not grow with their number.
+
+    With `since`, seconds since 1970, only those that ended then or later.
+    """
+    after = 0
+    wanted = query(metadata=metadata).where(_record.c.job_id == job_id, _record.c.state.in_(states))
+    if since:
+        wanted = wanted.where(_record.c.settled_at >= since)
+    while True:
+        part = wanted.where(_record.c.id > after).order_by(_record.c.id).limit(span)
+        with database.read() as connection:
+            rows = [row(values) for values in connection.execute(part)]
+        yield from rows
+        if len(rows) < span:
+            return
+        after = rows[-1].record_id
+
+
+def settled(database: Database, job_id: int, since: float, *, span: int = 500) -> Iterator[Row]:
+    """Yield a job's records that ended at or after a time, in the order of their ends, without metadata.
+
+    Transactions commit in another order than they look at the clock: a follower goes back by OVERLAP and leaves out what it had.
+    """
+    at, after = since, 0
+    wanted = query(metadata=False).where(_record.c.job_id == job_id, _record.c.settled_at.is_not(None))
+    while True:
+        later = (_record.c.settled_at > at) | ((_record.c.settled_at == at) & (_record.c.id > after))
+        part = wanted.where(_record.c.settled_at >= at, later).order_by(_record.c.settled_at, _record.c.id).limit(span)
+        with database.read() as connection:
+            rows = [row(values) for values in connection.execute(part)]
+        yield from rows
+        if len(rows) < span:
+            return
+        at, after = rows[-1].settled_at or at, rows[-1].record_id
