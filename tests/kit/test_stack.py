@@ -175,6 +175,41 @@ def test_nothing_outlives_a_test_run_that_is_killed(project):
     wait_until(lambda: not Path(home).exists(), "the data directory is gone", 20)
 
 
+def test_an_order_that_is_committed_goes_through_the_outbox_and_one_that_is_rolled_back_does_not(project):
+    run(
+        project,
+        """
+        import pytest, triage
+        from bakehouse import enqueue_record
+        from bakehouse.outbox import create_outbox
+        from sqlalchemy import create_engine
+        from sqlalchemy.orm import Session
+
+        @pytest.fixture
+        def engine(tmp_path):
+            engine = create_engine(f"sqlite:///{tmp_path / 'shop.sqlite'}")
+            create_outbox(engine)
+            yield engine
+            engine.dispose()
+
+        @pytest.fixture
+        def bakehouse_settings(engine):
+            return {"BAKEHOUSE_OUTBOX_URL": str(engine.url)}
+
+        def test_orders(bakehouse_stack, engine):
+            print(bakehouse_stack.home)
+            with Session(engine) as session:
+                enqueue_record(triage.params("one"), custom_id="1", on_result="triage:save", session=session)
+                session.rollback()
+                enqueue_record(triage.params("two"), custom_id="2", on_result="triage:save", session=session)
+                session.commit()
+            bakehouse_stack.drain()
+            assert [custom_id for custom_id, _ in triage.labels()] == ["2"]
+        """,
+        passed=1,
+    )
+
+
 def test_a_stack_is_led_to_by_nothing_but_itself_whatever_the_environment_says(project, monkeypatch):
     monkeypatch.setenv("BAKEHOUSE_REDIS_URL", "redis://production.invalid")
     monkeypatch.setenv("BAKEHOUSE_DATABASE_URL", "postgresql://production.invalid/shop")

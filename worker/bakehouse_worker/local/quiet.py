@@ -1,4 +1,4 @@
-"""When everything has come to its end: the inbox is empty, every record has one, and every handler was called or given up."""
+"""When everything has come to its end: outbox and inbox are empty, every record has one, every handler was called or given up."""
 
 from __future__ import annotations
 
@@ -32,9 +32,17 @@ def drain(environ: Mapping[str, str], seconds: float) -> dict[str, Any]:
 
 def _idle(runtime: Runtime) -> bool:
     """Look in the order in which a record goes, so that none slips by between two looks."""
-    if accept.waiting(runtime):
+    if _in_outbox(runtime) or accept.waiting(runtime):
         return False
     under_way = (RecordState.PENDING, RecordState.PACKED)
     if any(job.states.get(state) for job in reading.jobs(runtime.database) for state in under_way):
         return False
     return due.idle(runtime.database)
+
+
+def _in_outbox(runtime: Runtime) -> bool:
+    """Tell whether rows wait there, or may: what is wrong with one that does not answer, `status` tells."""
+    try:
+        return runtime.outbox is not None and runtime.outbox.waits()
+    except Exception:
+        return True
