@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 from bakehouse import Client, Outcome, Receipt, enqueue_record, enqueue_records
 
@@ -45,7 +47,8 @@ def labels() -> list[tuple[str, str]]:
         return connection.execute("SELECT custom_id, label FROM label ORDER BY custom_id").fetchall()
 
 
-def table() -> sqlite3.Connection:
-    connection = sqlite3.connect(os.environ["TRIAGE_DATABASE"])
-    connection.execute("CREATE TABLE IF NOT EXISTS label (custom_id TEXT PRIMARY KEY, label TEXT)")
-    return connection
+@contextmanager
+def table() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(os.environ["TRIAGE_DATABASE"])) as connection, connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS label (custom_id TEXT PRIMARY KEY, label TEXT)")
+        yield connection

@@ -51,13 +51,13 @@ class BakehouseOutbox:
     """What the fixture `bakehouse_outbox` gives: all that was enqueued in this test, in order.
 
     records  the records, also those that were enqueued twice; with `session=`, once that session's transaction is committed
-    closed   job -> the number of records that it expects, for `close()`
+    closed   job -> the number of records that it expects, for `close()`; None where none was given
     ahead    job -> the number of records that go first, for `send_ahead()`
     """
 
     def __init__(self) -> None:
         self.records: list[Captured] = []
-        self.closed: dict[str, int] = {}
+        self.closed: dict[str, int | None] = {}
         self.ahead: dict[str, int] = {}
 
     @property
