@@ -52,10 +52,13 @@ format: $(READY)  ## Let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+reference: $(READY)  ## Write docs/reference/ from the help texts and the docstrings
+	PYTHONPATH=tests $(BIN)/python tests/reference.py
+
 build: $(READY)  ## Wheel and sdist in dist/
 	$(BIN)/python -m build --no-isolation
 
 clean:  ## Remove .venv and everything that was built or demonstrated
 	rm -rf .venv .venv-3.* dist .chaos .bakehouse-demo .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo test test-all mutants chaos chaos-safeguards lint format build clean
+.PHONY: help setup demo test test-all mutants chaos chaos-safeguards lint format reference build clean

@@ -8,9 +8,18 @@ The workers, the command line and everything that knows SQL, Celery or the SDK l
 """
 
 from bakehouse.client import Client, Receipt, enqueue_record, enqueue_records
-from bakehouse.errors import BakehouseError, ConfigurationError, InboxFull, InboxUnavailable, InvalidRecord
-from bakehouse.handler import handler
+from bakehouse.errors import (
+    BakehouseError,
+    ConfigurationError,
+    InboxFull,
+    InboxUnavailable,
+    InvalidRecord,
+    NotEnded,
+    UnknownJob,
+)
+from bakehouse.handlers import handler
 from bakehouse.outcome import Outcome, ResultError, Usage
+from bakehouse.reading import Job, Progress, get_outcome, iter_outcomes, job, wait
 
 __version__ = "0.1.0"
 
@@ -21,11 +30,19 @@ __all__ = [
     "InboxFull",
     "InboxUnavailable",
     "InvalidRecord",
+    "Job",
+    "NotEnded",
     "Outcome",
+    "Progress",
     "Receipt",
     "ResultError",
+    "UnknownJob",
     "Usage",
     "enqueue_record",
     "enqueue_records",
+    "get_outcome",
     "handler",
+    "iter_outcomes",
+    "job",
+    "wait",
 ]

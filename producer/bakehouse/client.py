@@ -147,9 +147,10 @@ class Client:
             raise InvalidRecord("records", f"must be a whole number of records, not {records!r}")
         self._inbox.append([encode_canary(Canary(check_job(job), records))])
 
-    def close(self, job: str, *, expected: int) -> None:
-        """Say that `job` expects `expected` records in all: once they are accepted its last batch leaves without waiting."""
-        if not isinstance(expected, int) or isinstance(expected, bool) or not 0 <= expected <= MAX_EXPECTED:
+    def close(self, job: str, *, expected: int | None = None) -> None:
+        """Say that `job` expects `expected` records in all, or those enqueued so far: its last batch leaves without waiting then."""
+        whole = expected is None or (isinstance(expected, int) and not isinstance(expected, bool))
+        if not whole or not 0 <= (expected or 0) <= MAX_EXPECTED:
             raise InvalidRecord("expected", f"must be a whole number of records, not {expected!r}")
         self._inbox.append([encode_close(Close(check_job(job), expected))])
 

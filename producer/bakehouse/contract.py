@@ -80,10 +80,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Says that a job expects `expected` records in all, so that its last batch need not wait for more."""
+    """Says that a job expects `expected` records in all, so that its last batch need not wait for more.
+
+    None: as many as were accepted before this entry.
+    """
 
     job: str
-    expected: int
+    expected: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,8 @@ def decode(header: bytes, params: bytes) -> Record | Close | Canary:
     if fields.get("v") != WIRE_VERSION:
         raise UnknownWireVersion(f"wire version {fields.get('v')!r}; this release reads {WIRE_VERSION}")
     if "close" in fields:
-        return Close(job=_typed(fields, "close", str), expected=_whole(fields, "expected", 0, MAX_EXPECTED))
+        known = fields.get("expected") is None and "expected" in fields
+        return Close(_typed(fields, "close", str), None if known else _whole(fields, "expected", 0, MAX_EXPECTED))
     if "canary" in fields:
         return Canary(job=_typed(fields, "canary", str), records=_whole(fields, "records", 1, MAX_EXPECTED))
     metadata = fields.get("metadata")

@@ -4,8 +4,19 @@ BakehouseError
 ├── InvalidRecord          the record would be refused hours later; `.field` names where
 ├── InboxFull              back-pressure: the inbox stands above its high-water mark
 ├── InboxUnavailable       Redis is down, out of memory, or not configured
-└── ConfigurationError     a setting of the producer is missing or wrong
+├── ConfigurationError     a setting is missing or wrong, or a part is not installed
+├── UnknownJob             the store knows no job of this name
+└── NotEnded               `wait()` came to its time-out; what has ended is in `.outcomes`
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bakehouse.client import Receipt
+    from bakehouse.outcome import Outcome
 
 
 class BakehouseError(Exception):
@@ -40,4 +51,21 @@ class InboxUnavailable(BakehouseError):
 
 
 class ConfigurationError(BakehouseError):
-    """A setting is missing or makes no sense; the message names it."""
+    """A setting is missing or makes no sense, or a part is not installed; the message names it."""
+
+
+class UnknownJob(BakehouseError, LookupError):
+    """No record of this job was accepted into the store, or not yet."""
+
+    def __init__(self, job: str) -> None:
+        super().__init__(f"no job {job!r} is known to the store, or none of its records has been accepted yet")
+        self.job = job
+
+
+class NotEnded(BakehouseError, TimeoutError):
+    """Not all have ended within the time-out. `outcomes` are those that have, `waiting` the receipts of those that have not."""
+
+    def __init__(self, message: str, outcomes: Sequence[Outcome] = (), waiting: Sequence[Receipt] = ()) -> None:
+        super().__init__(message)
+        self.outcomes = list(outcomes)
+        self.waiting = list(waiting)

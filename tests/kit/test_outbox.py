@@ -197,7 +197,7 @@ def test_a_captured_record_is_answered_and_its_handler_called(without_servers):
 def test_handlers_of_spans_and_of_transactions_get_what_they_take(without_servers):
     without_servers.makepyfile(
         handlers="""
-        from bakehouse.handler import handler
+        from bakehouse.handlers import handler
 
         seen = []
 

@@ -45,13 +45,13 @@ def test_an_application_is_tested_through_workers_handlers_and_an_emulator_that_
         project,
         """
         import os, pytest, triage
-        from bakehouse import enqueue_record
+        from bakehouse import get_outcome, job, wait
 
         @pytest.fixture(autouse=True)
         def told(bakehouse_stack):
             print(bakehouse_stack.home)
 
-        def test_answers_failures_and_expiries(bakehouse_stack):
+        def test_answers_failures_and_refusals(bakehouse_stack):
             bakehouse_stack.answer("charged twice", "billing")
             bakehouse_stack.answer("Größe", "größer")
             bakehouse_stack.fail("nobody may ask this", message="no")
@@ -74,7 +74,12 @@ def test_an_application_is_tested_through_workers_handlers_and_an_emulator_that_
             assert (bakehouse_stack.sent(), bakehouse_stack.billed()) == (6, 4)
 
         def test_the_same_custom_id_asks_something_else_here_and_nothing_is_scripted_any_more(bakehouse_stack):
-            triage.ask(1, "it broke: charged twice")
+            assert get_outcome("ticket-1", job="triage") is None
+            receipt = triage.ask(1, "it broke: charged twice")
+            [outcome] = wait(receipt, timeout=20)
+            assert outcome.text.startswith("answer to ")
+            assert get_outcome("ticket-1", job="triage").text == outcome.text
+            assert job("triage").progress().succeeded == 1
             bakehouse_stack.drain()
             [(custom_id, label)] = triage.labels()
             assert custom_id == "ticket-1" and label.startswith("answer to ")

@@ -100,7 +100,7 @@ def test_an_answer_that_says_nothing_is_a_success_all_the_same(world, applicatio
     world.enqueue(2, on_result="an_application:save")
     assert world.run_to_end()["succeeded"] == 2
     deliver(world.runtime)
-    assert {(each.status, each.error_type) for each in application.seen} == {("succeeded", None)}
+    assert {(each.status, each.error) for each in application.seen} == {("succeeded", None)}
     (group,) = dead.list_dead(world.runtime).odd
     assert (group.job, group.reason, group.records, group.example) == ("job", "empty", 1, "item 1")
 

@@ -38,7 +38,7 @@ class _Span:
     """Entries of one read, sorted by what they are. `done` pairs an entry's id with its size in bytes."""
 
     entries: list[Entry] = field(default_factory=list)
-    closes: list[Close] = field(default_factory=list)
+    closes: list[tuple[bytes, int, Close]] = field(default_factory=list)
     canaries: list[Canary] = field(default_factory=list)
     unreadable: list[tuple[bytes, dict[bytes, bytes], str]] = field(default_factory=list)
     done: list[tuple[bytes, int]] = field(default_factory=list)
@@ -58,8 +58,7 @@ def accept(runtime: Runtime, *, stale_after: float | None = None) -> int:
         for canary in span.canaries:
             records.send_ahead(runtime.database, canary.job, canary.records)
         outcome = _accept_span(runtime, span.entries)
-        for close in span.closes:
-            records.close(runtime.database, close.job, close.expected)
+        _close(runtime, span)
         _park(runtime, span.unreadable)
         _acknowledge(runtime, span.done)
         for entry, _ in outcome.rejected:  # the reason may hold content: `show` tells it
@@ -152,10 +151,12 @@ def _sort(raw: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> _Span:
         except (ValueError, TypeError) as error:
             span.unreadable.append((entry_id, fields, f"not an entry ({type(error).__name__})"))
             continue
-        span.done.append((entry_id, len(header) + len(params)))
+        size = len(header) + len(params)
         if isinstance(item, Close):
-            span.closes.append(item)
-        elif isinstance(item, Canary):
+            span.closes.append((entry_id, size, item))
+            continue
+        span.done.append((entry_id, size))
+        if isinstance(item, Canary):
             span.canaries.append(item)
         else:
             span.entries.append(Entry(entry_id.decode(), item))
@@ -181,6 +182,23 @@ def _accept_span(runtime: Runtime, entries: Sequence[Entry]) -> Acceptance:
         first.replaced + second.replaced,
         first.rejected + second.rejected,
     )
+
+
+def _close(runtime: Runtime, span: _Span) -> None:
+    """Close jobs. One that expects what came before it is left to be read again while another consumer holds such entries."""
+    for entry_id, size, close in span.closes:
+        if close.expected is None and _others_hold(runtime, entry_id, {done for done, _ in span.done}):
+            continue
+        records.close(runtime.database, close.job, close.expected)
+        span.done.append((entry_id, size))
+
+
+def _others_hold(runtime: Runtime, before: bytes, ours: set[bytes]) -> bool:
+    try:
+        pending: Any = runtime.redis.xpending_range(runtime.keys.inbox, GROUP, "-", before, READ_ENTRIES + 2)
+    except redis.ResponseError:  # no group: Redis is full, and entries are read without one
+        return False
+    return any(each["message_id"] not in ours and each["message_id"] != before for each in pending)
 
 
 def _acknowledge(runtime: Runtime, done: Sequence[tuple[bytes, int]]) -> None:

@@ -1,10 +1,12 @@
-"""Answers back into a file: one line per record, `{"custom_id", "result": {as the API's}, "attempts"}`."""
+"""Answers back into a file, one line per record: JSONL, `{"custom_id", "result": {as the API's}, "attempts"}`, or CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
@@ -14,6 +16,7 @@ from typing import IO
 import orjson
 
 from bakehouse import ConfigurationError
+from bakehouse_worker.outcomes import outcome
 from bakehouse_worker.states import TERMINAL, RecordState
 from bakehouse_worker.store import outcomes, reading
 from bakehouse_worker.store.database import Database
@@ -45,6 +48,66 @@ def line(ending: Row) -> bytes:
     if result is None:
         result = _error("erased" if ending.erased_at else "unavailable", _why_not(ending))
     return orjson.dumps({"custom_id": ending.custom_id, "result": result, "attempts": ending.sendings}) + b"\n"
+
+
+#: The columns of a CSV.
+COLUMNS = (
+    *("job", "custom_id", "status", "text", "stop_reason", "error_type", "error", "attempts", "model"),
+    *("input_tokens", "output_tokens", "cache_write_tokens", "cache_read_tokens", "cost", "ended_at"),
+)
+
+
+def csv_row(row: Row) -> bytes:
+    """Return a record's line of a CSV under COLUMNS: text as the answer has it, cost in USD, the end as UTC in ISO 8601."""
+    told = outcome(row)
+    usage, error = told.usage, told.error
+    ended = "" if row.settled_at is None else datetime.fromtimestamp(row.settled_at, UTC).isoformat(timespec="seconds")
+    return _csv(
+        (
+            *(told.job, told.custom_id, told.status, told.text, told.stop_reason),
+            *((error.type, error.message) if error else ("", "")),
+            *(told.attempts, told.model),
+            *(
+                (usage.input_tokens, usage.output_tokens, usage.cache_write_tokens, usage.cache_read_tokens)
+                if usage
+                else [""] * 4
+            ),
+            *("" if told.cost is None else f"{told.cost:.8f}", ended),
+        )
+    )
+
+
+def csv_head() -> bytes:
+    """Return the first line of a CSV."""
+    return _csv(COLUMNS)
+
+
+def _csv(cells: Sequence[object]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode()
+
+
+def follow(
+    database: Database, job: str, since: float, wanted: Callable[[Row], bool], pause: Callable[[], None]
+) -> Iterator[Row]:
+    """Yield a job's records as they end, until it is closed and done; `pause` is called where there is nothing new.
+
+    What ended before `since` (seconds since 1970) is left out. One that ends again, after a requeue, comes again.
+    """
+    told: dict[tuple[int, int, int], float] = {}
+    while True:
+        views = reading.some_jobs(database, [job])
+        done = bool(views) and views[0].expected is not None and views[0].expected <= views[0].known == views[0].ended
+        start = max(since, max(told.values(), default=0.0) - outcomes.OVERLAP)
+        ended = outcomes.settled(database, views[0].id, start) if views else ()
+        new = {each[:3]: each[3] for each in ended if each[:3] not in told}
+        yield from filter(wanted, outcomes.by_id(database, [record_id for record_id, _, _ in new]))
+        told = {key: at for key, at in (told | new).items() if at >= start}
+        if done and not new:
+            return
+        if not new:
+            pause()
 
 
 def _why_not(ending: Row) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlmodel import Session
 
 from bakehouse import ConfigurationError, Outcome
-from bakehouse.handler import Terms, terms_of
+from bakehouse.handlers import Terms, terms_of
 
 #: How `on_result` of a Celery task begins.
 TASK = "task:"

@@ -213,13 +213,16 @@ class Delivery(SQLModel, table=True):
     record_id: int = Field(sa_column=Column(BigId, primary_key=True, autoincrement=False))
     generation: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
     sink: str
-    state: str  #: waiting, delivered, failed
+    state: str  #: waiting, delivered, failed, dropped
     attempts: int = 0
     next_at: float
     lease_until: float = 0.0
     error: str | None = Field(default=None, sa_type=Text)
 
-    __table_args__ = (_partial("state = 'waiting'", "delivery_due", "next_at"),)
+    __table_args__ = (
+        _partial("state = 'waiting'", "delivery_due", "next_at"),
+        _partial("state = 'failed'", "delivery_failed", "record_id"),
+    )
 
 
 class Rejected(SQLModel, table=True):

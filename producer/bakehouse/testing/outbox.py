@@ -12,7 +12,7 @@ import orjson
 from bakehouse import outbox
 from bakehouse.client import Client
 from bakehouse.contract import Canary, Close, Record, decode
-from bakehouse.handler import terms_of
+from bakehouse.handlers import terms_of
 from bakehouse.inbox import Inbox
 from bakehouse.outcome import Outcome, ResultError
 from bakehouse.testing import sessions

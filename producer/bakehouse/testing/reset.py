@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+import os
 
-from bakehouse import client
+from bakehouse import client, reading
 
 
 def clients() -> None:
-    """Forget the clients and readers that the module's functions made."""
+    """Forget the client and the reader that the module's functions made, and close what the reader holds open."""
     client.default_client.cache_clear()
-    reading = sys.modules.get("bakehouse.reading")  # imported by nobody: nothing to forget
-    if reading is not None:
-        reading.forget()
+    if reading._reader_of.cache_info().currsize:
+        close = getattr(reading._reader_of(os.getpid()), "close", None)
+        if close is not None:
+            close()
+        reading._reader_of.cache_clear()

@@ -105,26 +105,31 @@ def enqueue(
 def export(
     job: Annotated[str, typer.Option("--job", "-j", help="The job's name.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; without it, standard output.")] = None,
+    form: Annotated[str, typer.Option("--format", "-f", help="jsonl (results as the API has them) or csv.")] = "jsonl",
+    status: Annotated[
+        list[str] | None, typer.Option("--status", "-s", help="Only succeeded, failed or canceled; may be repeated.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Only what ended then or later: 90m, 12h, 7d, or 2026-11-21T18:00.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on, as answers come, until the job is closed and done.")
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Write the answers of a job that have come so far, in the order of acceptance."""
+    """Write the answers of a job that have come so far, in the order of acceptance; with --follow, in the order of their ends."""
     from bakehouse import ConfigurationError
-    from bakehouse_worker import export as writing
-    from bakehouse_worker.store import outcomes, reading
+    from bakehouse_worker import exporting
+    from bakehouse_worker.store import reading
 
     database = store(data_dir).database
+    wanted = exporting.options(form, status or [], since, follow=follow, output=output, now=database.now())
     jobs = reading.jobs(database, job)
-    if not jobs:
+    if not jobs and not follow:
         names = ", ".join(found.name for found in reading.jobs(database)) or "none yet"
         raise ConfigurationError(f"no job {job!r} is known; there are: {names}")
-    lines = (writing.line(ending) for ending in outcomes.iterate(database, jobs[0].id))
     if output is None:
-        for line in lines:
-            sys.stdout.buffer.write(line)
+        exporting.write(database, job, wanted, sys.stdout.buffer)
         return
-    written = 0
-    with writing.whole_file(output) as file:
-        for line in lines:
-            file.write(line)
-            written += 1
+    written = exporting.write_file(database, job, wanted, output)
     console().print(f"{written:,} of {jobs[0].known:,} records in {output}", highlight=False)

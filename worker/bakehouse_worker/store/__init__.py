@@ -13,11 +13,13 @@
     results    answers and their settlement
     deliveries outcomes on their way to the application
     outbox     the application's own database: records that were committed there
+    undelivered  outcomes that were given up
+    outcomes   records with the answer that counts
     holds      why submissions wait
     due        what the next tick should ring for
     retention  deleting what need not be kept
     erasing    deleting what a person wants gone
-    reading    status, show, export: nothing here writes
+    reading    status, show: nothing here writes
     glance     what status looks at: rows per job, lane and live batch
     uncollected  batches whose results are still at the API
     auditing   what doctor asks

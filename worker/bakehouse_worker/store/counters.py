@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection, func, select
 
@@ -45,10 +45,13 @@ class Deltas:
             connection.execute(upsert, rows)
 
 
-def per_job(connection: Connection) -> dict[int, dict[str, int]]:
-    """Return {job id: {state: records}}."""
+def per_job(connection: Connection, job_ids: Sequence[int] | None = None) -> dict[int, dict[str, int]]:
+    """Return {job id: {state: records}}, of all jobs or of some."""
+    query = select(_counter.c.job_id, _counter.c.state, _counter.c.records)
+    if job_ids is not None:
+        query = query.where(_counter.c.job_id.in_(job_ids))
     found: dict[int, dict[str, int]] = {}
-    for job_id, state, records in connection.execute(select(_counter.c.job_id, _counter.c.state, _counter.c.records)):
+    for job_id, state, records in connection.execute(query):
         found.setdefault(job_id, {})[state] = records
     return found
 

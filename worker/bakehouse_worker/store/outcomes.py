@@ -10,13 +10,13 @@ from sqlalchemy import ColumnElement, Select, case, null, select
 
 from bakehouse_worker.states import TERMINAL, RecordState
 from bakehouse_worker.store import tombstones
-from bakehouse_worker.store.database import Database
+from bakehouse_worker.store.database import Database, spans
 from bakehouse_worker.tables import Body, Job, Record, Result, table
 
 _record, _body, _job, _result = (table(m) for m in (Record, Body, Job, Result))
 
 #: Seconds that a transaction may take from its look at the clock to its commit, for `settled` to miss nothing of it.
-OVERLAP = 60.0
+OVERLAP = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +132,31 @@ def iterate(
         after = rows[-1].record_id
 
 
-def settled(database: Database, job_id: int, since: float, *, span: int = 500) -> Iterator[Row]:
-    """Yield a job's records that ended at or after a time, in the order of their ends, without metadata.
+def settled(database: Database, job_id: int, since: float, span: int = 5_000) -> Iterator[tuple[int, int, int, float]]:
+    """Yield (record id, generation, attempt, when) of what ended of a job at or after a time, in the order of the ends.
 
     Transactions commit in another order than they look at the clock: a follower goes back by OVERLAP and leaves out what it had.
     """
     at, after = since, 0
-    wanted = query(metadata=False).where(_record.c.job_id == job_id, _record.c.settled_at.is_not(None))
+    columns = (_record.c.id, _record.c.generation, _record.c.attempt, _record.c.settled_at)
+    wanted = select(*columns).where(_record.c.job_id == job_id, _record.c.settled_at.is_not(None))
     while True:
         later = (_record.c.settled_at > at) | ((_record.c.settled_at == at) & (_record.c.id > after))
         part = wanted.where(_record.c.settled_at >= at, later).order_by(_record.c.settled_at, _record.c.id).limit(span)
         with database.read() as connection:
-            rows = [row(values) for values in connection.execute(part)]
+            rows = [(each[0], each[1], each[2], each[3]) for each in connection.execute(part)]
         yield from rows
         if len(rows) < span:
             return
-        at, after = rows[-1].settled_at or at, rows[-1].record_id
+        after, at = rows[-1][0], rows[-1][3]
+
+
+def by_id(database: Database, ids: Sequence[int]) -> Iterator[Row]:
+    """Yield records by their ids, in this order; those that are pruned are left out."""
+    for part in spans(ids, 500):
+        with database.read() as connection:
+            found = {
+                each.record_id: each
+                for each in map(row, connection.execute(query(metadata=False).where(_record.c.id.in_(part))))
+            }
+        yield from (found[record_id] for record_id in part if record_id in found)

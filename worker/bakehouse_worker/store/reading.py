@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,6 +86,15 @@ def jobs(database: Database, name: str | None = None) -> list[JobView]:
         return [JobView(*row, states=counters.get(row.id, {})) for row in connection.execute(query)]
 
 
+def some_jobs(database: Database, names: Sequence[str]) -> list[JobView]:
+    """Return those of these jobs that are known, with their counters: two statements, however many records they have."""
+    query = select(_job.c.id, _job.c.name, _job.c.expected).where(_job.c.name.in_(names))
+    with database.read() as connection:
+        rows = connection.execute(query).all()
+        counters = per_job(connection, [row.id for row in rows])
+        return [JobView(*row, states=counters.get(row.id, {})) for row in rows]
+
+
 def live_batches(database: Database) -> list[BatchView]:
     """Return the batches that are not finished, oldest first."""
     query = (
@@ -157,7 +166,8 @@ def spend(database: Database, job_id: int | None = None) -> list[SpendView]:
 
 def deliveries(database: Database) -> dict[str, int]:
     """Count outcomes on their way to the application, and those given up, by state."""
-    query = select(_delivery.c.state, func.count()).where(_delivery.c.state != "delivered").group_by(_delivery.c.state)
+    open_ones = _delivery.c.state.in_(("waiting", "failed"))
+    query = select(_delivery.c.state, func.count()).where(open_ones).group_by(_delivery.c.state)
     with database.read() as connection:
         return {state: count for state, count in connection.execute(query)}
 
@@ -171,13 +181,31 @@ def rejections(database: Database, job: str, limit: int = 100) -> list[tuple[str
         return [(custom_id, reason) for custom_id, reason in connection.execute(query.limit(limit))]
 
 
+def every_rejection(database: Database, job: str, span: int = 500) -> Iterator[tuple[str, str]]:
+    """Yield (custom_id, reason) of all rejected receipts of a job, oldest first."""
+    query = select(_rejected.c.id, _rejected.c.custom_id, _rejected.c.reason).where(_rejected.c.job == job)
+    after = 0
+    while True:
+        with database.read() as connection:
+            part = query.where(_rejected.c.id > after).order_by(_rejected.c.id).limit(span)
+            rows = connection.execute(part).all()
+        yield from ((row.custom_id, row.reason) for row in rows)
+        if len(rows) < span:
+            return
+        after = rows[-1].id
+
+
+def rejected_receipts(database: Database, job: str, custom_ids: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return (custom_id, digest, reason) of the rejected receipts under a few hundred custom_ids of a job."""
+    query = select(_rejected.c.custom_id, _rejected.c.digest, _rejected.c.reason)
+    mine = (_rejected.c.job == job) & _rejected.c.custom_id.in_(custom_ids)
+    with database.read() as connection:
+        return [(row.custom_id, row.digest, row.reason) for row in connection.execute(query.where(mine))]
+
+
 def rejected_among(database: Database, job: str, custom_ids: Sequence[str]) -> dict[str, str]:
     """Return {custom_id: reason} for those of a few hundred custom_ids that have a rejected receipt in a job."""
-    query = select(_rejected.c.custom_id, _rejected.c.reason).where(
-        _rejected.c.job == job, _rejected.c.custom_id.in_(custom_ids)
-    )
-    with database.read() as connection:
-        return {custom_id: reason for custom_id, reason in connection.execute(query)}
+    return {custom_id: reason for custom_id, _, reason in rejected_receipts(database, job, custom_ids)}
 
 
 def rejections_of(database: Database, custom_id: str) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from bakehouse.contract import Record as Incoming
 from bakehouse_worker.states import RecordState
 from bakehouse_worker.store import lanes, tombstones, trials
 from bakehouse_worker.store.caveats import Caveats
-from bakehouse_worker.store.counters import REJECTED, Deltas
+from bakehouse_worker.store.counters import REJECTED, Deltas, per_job
 from bakehouse_worker.store.database import Database, spans
 from bakehouse_worker.store.lanes import Common, Jobs
 from bakehouse_worker.store.tombstones import Buried, Name
@@ -107,11 +107,13 @@ def reject(database: Database, entry_id: str, record: Incoming, reason: str) -> 
         span.deltas.write(database, connection)
 
 
-def close(database: Database, job: str, expected: int) -> None:
-    """Set how many records the job expects in all; the last word counts."""
+def close(database: Database, job: str, expected: int | None) -> None:
+    """Set how many records the job expects in all, or as many as it has now; the last word counts."""
     with database.write() as connection:
-        jobs = lanes.jobs(database, connection, {job}, database.now())
-        connection.execute(update(_job).where(_job.c.id == jobs.ids[job]).values(expected=expected))
+        job_id = lanes.jobs(database, connection, {job}, database.now()).ids[job]
+        if expected is None:
+            expected = sum(per_job(connection, [job_id]).get(job_id, {}).values())
+        connection.execute(update(_job).where(_job.c.id == job_id).values(expected=expected))
 
 
 def send_ahead(database: Database, job: str, canary: int) -> bool:
