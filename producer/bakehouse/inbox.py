@@ -33,6 +33,15 @@ return {1, redis.call('INCRBY', KEYS[2], added)}
 """
 
 
+class NotOnDisk(InboxUnavailable):
+    """What was appended stands in Redis but is not known to be on disk. `never`: this server could not say so later either."""
+
+    def __init__(self, entries: int, reason: str, never: bool) -> None:
+        stands, them = ("the record stands", "it") if entries == 1 else ("the records stand", "them")
+        super().__init__(f"{stands} in Redis, not known to be on disk: {reason}; enqueuing {them} again is harmless")
+        self.never = never
+
+
 class Inbox:
     """Appends encoded entries to the inbox of one installation. Safe to share between threads and to use after a fork."""
 
@@ -79,36 +88,38 @@ class Inbox:
         appended, synced = pipeline.execute(raise_on_error=False)
         if isinstance(appended, Exception):
             raise appended
-        if appended[0] and (reason := self._not_on_disk(synced)):
-            stands, them = ("the record stands", "it") if len(arguments) == 3 else ("the records stand", "them")
-            raise InboxUnavailable(
-                f"{stands} in Redis, not known to be on disk: {reason}; enqueuing {them} again is harmless"
-            )
+        if appended[0]:
+            self._check_disk(synced, len(arguments) // 2)
         return int(appended[0]), int(appended[1])
 
-    def _not_on_disk(self, answer: Any) -> str | None:
-        """Return why WAITAOF's answer does not say that the disk has it; None if it does."""
-        if not isinstance(answer, Exception):
-            return None if answer[0] else f"Redis did not sync its append-only file within {DISK_TIMEOUT:g} s"
-        text = str(answer)
-        if "appendonly is disabled" in text:
-            return "appendonly is no there, set it to yes"
-        if "unknown command" not in text:
-            return f"Redis refused to tell ({text})"
-        if self._always_syncs():
-            return None
-        return "that needs Redis 7.2, or Valkey, or appendfsync always"
+    def _check_disk(self, answer: Any, entries: int) -> None:
+        """Raise NotOnDisk if WAITAOF's answer does not say that the disk has what was appended."""
+        if isinstance(answer, Exception):
+            text = str(answer)
+            if "appendonly is disabled" in text:
+                raise NotOnDisk(entries, "appendonly is no there, set it to yes", never=True)
+            if "unknown command" not in text:
+                raise NotOnDisk(entries, f"Redis refused to tell ({text})", never=True)
+            if not self._always_syncs():
+                raise NotOnDisk(entries, "that needs Redis 7.2, or Valkey, or appendfsync always", never=True)
+        elif not answer[0]:
+            reason = f"Redis did not sync its append-only file within {DISK_TIMEOUT:g} s"
+            raise NotOnDisk(entries, reason, never=self._settings("appendfsync").get("appendfsync") in (None, "no"))
 
     def _always_syncs(self) -> bool:
         """Tell whether this server answers no write before it is on disk; an older one can be asked for nothing else."""
         wanted = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
+        return self._settings(*wanted) == wanted
+
+    def _settings(self, *names: str) -> dict[str, str]:
+        """Return some of the server's settings; those that it does not tell are missing."""
+        found: dict[Any, Any] = {}
         try:
-            found: dict[Any, Any] = {}
-            for name in wanted:
+            for name in names:
                 found |= self._connection.config_get(name)
         except RedisError:  # not allowed, or gone
-            return False
-        return {_text(name): _text(value) for name, value in found.items()} == wanted
+            pass
+        return {_text(name): _text(value) for name, value in found.items()}
 
 
 def _text(value: str | bytes) -> str:

@@ -10,16 +10,19 @@ import sys
 import time
 
 import pytest
+from alembic.autogenerate import compare_metadata, produce_migrations, render_python_code
+from alembic.migration import MigrationContext
 from journey_machine import wait_until
+from redis_machine import running
 from sqlalchemy import Column, Integer, MetaData, Table, create_engine, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlmodel import Session as SQLModelSession
 
-from bakehouse import ConfigurationError, InvalidRecord, enqueue_record, enqueue_records
+from bakehouse import ConfigurationError, InvalidRecord, enqueue_record, enqueue_records, inbox
 from bakehouse.client import CHUNK_RECORDS, default_client
-from bakehouse.outbox import TABLE, create_outbox, own_table
+from bakehouse.outbox import TABLE, create_outbox, outbox_table, own_table
 from bakehouse_worker import doctor, relay, status
 from bakehouse_worker.accept import accept, waiting
 from bakehouse_worker.relay import Moved
@@ -233,6 +236,26 @@ def test_creating_the_outbox_again_changes_nothing(application):
     assert application.rows() == 1
 
 
+def test_the_table_that_migrations_make_is_the_one_that_is_created(application):
+    metadata = MetaData(schema="shop")
+    outbox_table(metadata)
+    assert outbox_table(metadata) is outbox_table(metadata)
+    with application.engine.connect() as connection:
+        ours = {
+            "include_object": lambda _object, name, kind, *_: kind != "table" or name == TABLE,
+            "compare_type": True,
+        }
+        assert compare_metadata(MigrationContext.configure(connection, opts=ours), metadata) == []
+    own_table().drop(application.engine)
+    with application.engine.connect() as connection:
+        made = render_python_code(
+            produce_migrations(MigrationContext.configure(connection, opts=ours), metadata).upgrade_ops
+        )
+    assert f"op.create_table('{TABLE}'" in made
+    assert "sqlite_autoincrement=True" in made  # an id is never used again
+    assert "schema" not in made
+
+
 def test_no_prompt_stands_in_the_error_of_a_database_that_refuses_the_row(application):
     own_table().drop(application.engine)
     blob = "BYTEA" if application.engine.dialect.name == "postgresql" else "BLOB"
@@ -240,8 +263,8 @@ def test_no_prompt_stands_in_the_error_of_a_database_that_refuses_the_row(applic
         small = f"CREATE TABLE {TABLE} (header {blob}, params {blob} CHECK (length(params) < 10))"
         connection.execute(text(small))
     with Session(application.engine) as session:
-        with pytest.raises(DBAPIError) as caught:
-            enqueue_record(PARAMS, custom_id="order-1", session=session)
+        with pytest.raises(DBAPIError) as caught:  # psycopg shows the beginning of what it was given
+            enqueue_record({"system": "a secret", **PARAMS}, custom_id="order-1", session=session)
         assert "secret" not in str(caught.value)
         session.rollback()
 
@@ -306,7 +329,7 @@ def test_a_relay_that_dies_before_its_append_has_deleted_nothing(world, applicat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(relay.Inbox, "append", crash)
+        patched.setattr(relay, "_append", crash)
         with pytest.raises(KeyboardInterrupt):
             relay.relay(world.runtime)
     assert application.rows() == 3
@@ -420,6 +443,38 @@ def test_while_the_inbox_is_full_rows_wait_and_later_they_move(make_world, appli
     accept(world.runtime)
     assert world.job("orders").states == {"pending": 2}
     world.runtime.outbox.engine.dispose()
+
+
+@pytest.fixture
+def new_server(monkeypatch):
+    """The server in the wheel, which is newer than many a distribution's."""
+    monkeypatch.setenv("PATH", "/nowhere")
+
+
+def test_a_row_goes_only_when_redis_has_its_entry_on_disk(world, application, tmp_path, new_server, monkeypatch):
+    with running(tmp_path / "redis", "appendonly yes", "appendfsync everysec") as server:
+        worker = world.worker(redis_url=f"redis://127.0.0.1:{server.port}/0")
+        application.commit(1)
+        with monkeypatch.context() as patched:
+            patched.setattr(inbox, "DISK_TIMEOUT", 0.001)  # no disk is so fast
+            moved = relay.relay(worker)
+        assert moved.rows == 0
+        assert "not known to be on disk: Redis did not sync" in moved.waits
+        assert application.rows() == 1
+        assert relay.relay(worker) == Moved(1)
+        worker.outbox.engine.dispose()
+
+
+def test_a_redis_that_is_never_on_disk_gets_the_rows_all_the_same(world, application, tmp_path, new_server):
+    with running(tmp_path / "redis", "appendonly no") as server:
+        worker = world.worker(redis_url=f"redis://127.0.0.1:{server.port}/0")
+        application.commit(1)
+        assert relay.relay(worker) == Moved(1)
+        application.commit(2)
+        assert relay.relay(worker) == Moved(1)
+        assert waiting(worker) == 2
+        assert application.rows() == 0
+        worker.outbox.engine.dispose()
 
 
 # The tick, and what people are told

@@ -1,20 +1,24 @@
 """Station 0, before accept: records that an application committed in its outbox go into the inbox.
 
-Read a span of rows, append it, then delete just these rows. A crash in between appends them again at the next turn, and acceptance
-knows a record by (job, custom_id) and digest: the second copy is the same record. An application's database that is away, or that
-hangs, is waited for only so long, told in `status`, and looked at again half a minute later; nothing else of the control work waits.
+Read a span of rows, append it, wait until Redis has it on disk, then delete just these rows. A crash in between appends them again at
+the next turn, and acceptance knows a record by (job, custom_id) and digest: the second copy is the same record. A Redis that never
+has anything on disk, or cannot tell, gets them all the same, and is from then on what keeps them.
+
+An application's database that is away, or that hangs, is waited for only so long, told in `status`, and looked at again half a minute
+later; nothing else of the control work waits for it.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import redis
 
 from bakehouse import BakehouseError, InboxFull, InboxUnavailable
-from bakehouse.inbox import Inbox
+from bakehouse.inbox import Inbox, NotOnDisk
 from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.store import holds
@@ -113,7 +117,7 @@ def _turn(runtime: Runtime, outbox: Outbox) -> Moved:
                 return Moved(moved, FULL)
             with outbox.taken(most, SPAN_BYTES) as rows:
                 if rows:
-                    inbox.append([(_bytes(header), _bytes(params)) for _, header, params in rows])
+                    _append(inbox, outbox, rows)
         except InboxFull:
             return Moved(moved, FULL)
         except InboxUnavailable as error:
@@ -128,6 +132,18 @@ def _turn(runtime: Runtime, outbox: Outbox) -> Moved:
             break
         moved += len(rows)
     return Moved(moved)
+
+
+def _append(inbox: Inbox, outbox: Outbox, rows: Sequence[Row]) -> None:
+    """Append rows and return when they are as safe in this Redis as it can make them."""
+    entries = [(_bytes(header), _bytes(params)) for _, header, params in rows]
+    try:
+        inbox.append(entries, durable=outbox.to_disk)
+    except NotOnDisk as error:
+        if not error.never:
+            raise
+        outbox.to_disk = False
+        log.warning("what leaves the outbox is as durable as this Redis", reason=str(error))
 
 
 def _blames_a_row(runtime: Runtime, error: InboxUnavailable) -> bool:

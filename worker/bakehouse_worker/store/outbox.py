@@ -45,10 +45,14 @@ class Backlog:
 
 @dataclass(slots=True)
 class Outbox:
-    """One outbox. `shown` is its URL without any password. Connects on use; every verb may raise SQLAlchemyError."""
+    """One outbox. `shown` is its URL without any password. Connects on use; every verb may raise SQLAlchemyError.
 
-    engine: Engine
+    `to_disk`: whether rows are deleted only when Redis has them on disk; False once it has said that it cannot tell.
+    """
+
+    engine: Engine = field(repr=False)
     shown: str
+    to_disk: bool = True
     _refused: dict[int, float] = field(default_factory=dict)
 
     def waits(self) -> bool:
