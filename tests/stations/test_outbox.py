@@ -25,6 +25,7 @@ from bakehouse.client import CHUNK_RECORDS, default_client
 from bakehouse.outbox import TABLE, create_outbox, outbox_table, own_table
 from bakehouse_worker import doctor, relay, status
 from bakehouse_worker.accept import accept, waiting
+from bakehouse_worker.metrics import InstallationCollector
 from bakehouse_worker.relay import Moved
 from bakehouse_worker.store import outbox as store
 from bakehouse_worker.ticking import due_doorbells
@@ -493,6 +494,12 @@ def finding(world):
     return found
 
 
+def scraped(world):
+    """What Prometheus reads of the outbox; None if there is none."""
+    found = {metric.name: metric.samples for metric in InstallationCollector(world.runtime).collect()}
+    return found["bakehouse_outbox_up"][0].value if "bakehouse_outbox_up" in found else None
+
+
 def test_the_tick_rings_for_an_outbox_with_rows_and_for_no_other(world, make_world, application):
     assert "relay" not in rung(world)
     application.commit(1)
@@ -504,6 +511,7 @@ def test_the_tick_rings_for_an_outbox_with_rows_and_for_no_other(world, make_wor
 
 
 def test_doctor_says_how_many_rows_wait_and_since_when(world, application):
+    assert scraped(world) == 1
     assert finding(world).told.endswith("is empty: all that was committed was moved on")
     application.commit(1, 2)
     assert (finding(world).ok, finding(world).told.split(",")[0].split(" in ")[0]) == (True, "2 rows wait")
@@ -563,6 +571,7 @@ def test_a_database_that_is_away_holds_nothing_up_and_is_told(make_world, monkey
     accept(world.runtime)
     assert world.job().states == {"pending": 2}
     told = screen(world)
+    assert scraped(world) == 0
     assert "outbox away" in told
     assert f"postgresql://shop:***@127.0.0.1:{port}/shop does not answer" in told
     assert "since" in told
@@ -612,4 +621,5 @@ def test_without_an_outbox_nothing_is_asked_and_nothing_told(make_world):
     assert not relay.is_due(world.runtime)
     assert relay.relay(world.runtime) == Moved(0)
     assert "outbox" not in screen(world)
+    assert scraped(world) is None
     assert [each for each in doctor.examine(world.runtime) if each.check == "outbox"] == []
