@@ -60,6 +60,7 @@ def importers(root: str, *packages: str) -> dict[str, list[str]]:
 WHEN_ASKED_FOR = {
     "producer/bakehouse/outbox.py": ["sqlalchemy", "sqlalchemy.exc", "sqlalchemy.orm", "sqlalchemy.schema"],
     "producer/bakehouse/outcome.py": ["anthropic.types"],
+    "producer/bakehouse/testing/sessions.py": ["sqlalchemy", "sqlalchemy.orm"],
 }
 
 
