@@ -14,7 +14,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from bakehouse.connection import is_read_only, why
 from bakehouse.contract import Keys
-from bakehouse.errors import InboxFull, InboxUnavailable
+from bakehouse.errors import InboxFull, InboxUnavailable, NotOnDisk
 
 DEFAULT_MAX_INBOX_BYTES = 256_000_000
 #: Seconds that a durable append waits for Redis to have it on disk.
@@ -31,15 +31,6 @@ for i = 2, #ARGV, 2 do
 end
 return {1, redis.call('INCRBY', KEYS[2], added)}
 """
-
-
-class NotOnDisk(InboxUnavailable):
-    """What was appended stands in Redis but is not known to be on disk. `never`: this server could not say so later either."""
-
-    def __init__(self, entries: int, reason: str, never: bool) -> None:
-        stands, them = ("the record stands", "it") if entries == 1 else ("the records stand", "them")
-        super().__init__(f"{stands} in Redis, not known to be on disk: {reason}; enqueuing {them} again is harmless")
-        self.never = never
 
 
 class Inbox:

@@ -18,7 +18,8 @@ from typing import Any
 import redis
 
 from bakehouse import BakehouseError, InboxFull, InboxUnavailable
-from bakehouse.inbox import Inbox, NotOnDisk
+from bakehouse.errors import NotOnDisk
+from bakehouse.inbox import Inbox
 from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.store import holds
