@@ -42,7 +42,7 @@ def compiled(block: Block) -> Any:
 def use(file: str) -> None:
     """Import a file that the page shows, or run its tests."""
     if Path(file).name.startswith("test_"):
-        tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file]
+        tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "bakehouse.testing", file]
         if subprocess.run(tests).returncode:
             raise SystemExit(f"{file}: its tests fail")
     else:

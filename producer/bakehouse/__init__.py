@@ -1,8 +1,8 @@
 """Bakehouse: runs an application's Claude work through Anthropic's Message Batches API at half the price.
 
-An application needs two names:
+Asking, and what becomes of it:
 
-    from bakehouse import enqueue_record, enqueue_records
+    from bakehouse import enqueue_record, get_outcome, iter_outcomes, job, wait
 
 The workers, the command line and everything that knows SQL, Celery or the SDK live in `bakehouse_worker`.
 """
@@ -15,6 +15,7 @@ from bakehouse.errors import (
     InboxUnavailable,
     InvalidRecord,
     NotEnded,
+    NotOnDisk,
     UnknownJob,
 )
 from bakehouse.handlers import handler
@@ -32,6 +33,7 @@ __all__ = [
     "InvalidRecord",
     "Job",
     "NotEnded",
+    "NotOnDisk",
     "Outcome",
     "Progress",
     "Receipt",

@@ -31,6 +31,7 @@ async def enqueue_record(
     on_result: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     api_version: str = DEFAULT_API_VERSION,
+    durable: bool = False,
 ) -> Receipt:
     """Enqueue one Messages request, as `bakehouse.enqueue_record()` does."""
     return await asyncio.to_thread(
@@ -43,12 +44,13 @@ async def enqueue_record(
         on_result=on_result,
         metadata=metadata,
         api_version=api_version,
+        durable=durable,
     )
 
 
-async def enqueue_records(records: Iterable[Mapping[str, Any]], *, job: str = "default") -> int:
+async def enqueue_records(records: Iterable[Mapping[str, Any]], *, job: str = "default", durable: bool = False) -> int:
     """Enqueue many requests, as `bakehouse.enqueue_records()` does. The iterable is read in the thread."""
-    return await asyncio.to_thread(bakehouse.enqueue_records, records, job=job)
+    return await asyncio.to_thread(bakehouse.enqueue_records, records, job=job, durable=durable)
 
 
 async def get_outcome(custom_id: str, *, job: str = "default") -> Outcome | None:

@@ -4,6 +4,7 @@ BakehouseError
 ├── InvalidRecord          the record would be refused hours later; `.field` names where
 ├── InboxFull              back-pressure: the inbox stands above its high-water mark
 ├── InboxUnavailable       Redis is down, out of memory, or not configured
+│   └── NotOnDisk          `durable=True`: it stands in Redis, but Redis does not confirm that it is on disk
 ├── ConfigurationError     a setting is missing or wrong, or a part is not installed
 ├── UnknownJob             the store knows no job of this name
 └── NotEnded               `wait()` came to its time-out; what has ended is in `.outcomes`
@@ -48,6 +49,15 @@ class InboxFull(BakehouseError):
 
 class InboxUnavailable(BakehouseError):
     """Redis did not take the records: it is down, full, or refuses the password."""
+
+
+class NotOnDisk(InboxUnavailable):
+    """What was appended stands in Redis but is not known to be on disk. `never`: this server could not say so later either."""
+
+    def __init__(self, entries: int, reason: str, never: bool) -> None:
+        stands, them = ("the record stands", "it") if entries == 1 else ("the records stand", "them")
+        super().__init__(f"{stands} in Redis, not known to be on disk: {reason}; enqueuing {them} again is harmless")
+        self.never = never
 
 
 class ConfigurationError(BakehouseError):

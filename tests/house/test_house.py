@@ -57,12 +57,26 @@ def importers(root: str, *packages: str) -> dict[str, list[str]]:
 
 
 #: What a file of the producer imports when it is asked for it, and never before.
-WHEN_ASKED_FOR = {"producer/bakehouse/outcome.py": ["anthropic.types"]}
+WHEN_ASKED_FOR = {
+    "producer/bakehouse/outbox.py": ["sqlalchemy", "sqlalchemy.exc", "sqlalchemy.orm", "sqlalchemy.schema"],
+    "producer/bakehouse/outcome.py": ["anthropic.types"],
+    "producer/bakehouse/testing/sessions.py": ["sqlalchemy", "sqlalchemy.orm"],
+}
 
 
 def test_the_producer_knows_no_worker_no_celery_no_sql_and_no_sdk() -> None:
     forbidden = ("bakehouse_worker", "bakehouse_emulator", "celery", "kombu", "sqlalchemy", "sqlmodel", "anthropic")
     assert importers("producer", *forbidden) == WHEN_ASKED_FOR
+
+
+def test_what_the_producer_imports_when_asked_for_it_is_imported_by_no_line_at_a_file_s_top() -> None:
+    early = {}
+    for name, modules in WHEN_ASKED_FOR.items():
+        top = ast.parse((HOUSE / name).read_text(encoding="utf-8")).body
+        imported = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+        imported |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
+        early[name] = imported & set(modules)
+    assert {name: modules for name, modules in early.items() if modules} == {}
 
 
 def test_the_emulator_imports_neither_producer_nor_worker() -> None:

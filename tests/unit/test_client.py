@@ -40,13 +40,26 @@ def dead_url():
         yield f"redis://127.0.0.1:{taken.getsockname()[1]}/0"
 
 
-@pytest.mark.parametrize("call", [Client, lambda: enqueue_record(GOOD), lambda: enqueue_records([{"params": GOOD}])])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: Client().enqueue_record(GOOD),
+        lambda: Client().close("triage", expected=1),
+        lambda: enqueue_record(GOOD),
+        lambda: enqueue_records([{"params": GOOD}]),
+    ],
+)
 def test_with_nothing_configured_the_error_names_the_setting_and_the_command(call):
     with pytest.raises(ConfigurationError) as caught:
         call()
     assert "BAKEHOUSE_REDIS_URL is not set" in str(caught.value)
     assert "bakehouse up" in str(caught.value)
     assert ".bakehouse" in str(caught.value)
+
+
+def test_a_client_without_a_redis_is_no_mistake_before_it_needs_one(nowhere):
+    Client()  # records that go into a session need none
+    assert list(nowhere.iterdir()) == []
 
 
 def test_a_client_that_could_not_be_made_is_tried_again_at_the_next_call(monkeypatch, dead_url):

@@ -18,6 +18,7 @@ DEFAULTS = {
     "data_dir": Path(".bakehouse"),
     "redis_url": "",
     "database_url": "",
+    "outbox_url": "",
     "auto_migrate": True,
     "imports": (),
     "tick": 1.0,
@@ -247,3 +248,19 @@ def test_endless_seconds_are_refused(monkeypatch, name, value):
     monkeypatch.setenv(f"BAKEHOUSE_{name}", value)
     with pytest.raises(ConfigurationError, match=f"BAKEHOUSE_{name}"):
         load()
+
+
+@pytest.mark.parametrize(
+    "url", ["store", "sqlite:////srv/app.db", "postgresql://h/db", "postgresql+asyncpg://h/db", "postgres://h/db"]
+)
+def test_an_outbox_is_where_the_application_says_that_its_database_is(monkeypatch, url):
+    monkeypatch.setenv("BAKEHOUSE_OUTBOX_URL", url)
+    assert load().outbox_url == url
+
+
+@pytest.mark.parametrize("url", [f"mysql://shop:{PASSWORD}@h/db", "app.db", "Store"])
+def test_an_outbox_elsewhere_is_refused_without_its_password(monkeypatch, url):
+    monkeypatch.setenv("BAKEHOUSE_OUTBOX_URL", url)
+    message = refusal()
+    assert "BAKEHOUSE_OUTBOX_URL: input should start with postgresql:// or sqlite:///" in message
+    assert PASSWORD not in message

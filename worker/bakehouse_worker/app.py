@@ -19,6 +19,7 @@ QUEUES = (CONTROL, TRANSFER, DELIVER)
 
 ROUTES = {
     "bakehouse.tick": CONTROL,
+    "bakehouse.relay": CONTROL,
     "bakehouse.accept": CONTROL,
     "bakehouse.chunk": CONTROL,
     "bakehouse.settle": CONTROL,

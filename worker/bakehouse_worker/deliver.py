@@ -21,6 +21,8 @@ from bakehouse_worker.store.deliveries import Key, Parcel
 
 #: Outcomes per turn, and of those whose worker was lost.
 SPAN, LOST = 200, 20
+#: Seconds of a lease beyond the longest call, so that not every call has to prolong it.
+SPARE = 10.0
 #: Seconds after which what a sink took is written down; within them, quick handlers wait for no disk.
 MARK_EVERY = 0.25
 
@@ -49,10 +51,10 @@ class Turn:
 
     def holds(self, seconds: float) -> bool:
         """Tell whether all in hand is leased for so long; prolong the lease if it is not. False if somebody took it over."""
-        database, settings = self.runtime.database, self.runtime.settings
+        database = self.runtime.database
         if self.hand and self.lease < database.now() + seconds + GRACE:
             self.write()
-            renewed = deliveries.renew(database, list(self.hand), self.lease, seconds + GRACE + settings.lease)
+            renewed = deliveries.renew(database, list(self.hand), self.lease, _hold(self.runtime, seconds))
             if renewed is None:
                 self.hand.clear()
                 return False
@@ -81,7 +83,7 @@ class Turn:
 def deliver(runtime: Runtime) -> Tried:
     """Deliver what is due: a span that nobody had in hand, and then some of what lost workers had."""
     tried = Tried()
-    hold = runtime.settings.lease + runtime.settings.deliver_timeout
+    hold = _hold(runtime, runtime.settings.deliver_timeout)
     _hand_over(runtime, deliveries.claim(runtime.database, SPAN, hold, runtime.resting.names()), tried)
     for _ in range(LOST):
         lost = None
@@ -94,6 +96,11 @@ def deliver(runtime: Runtime) -> Tried:
     if tried.delivered or tried.failed:
         log.info("delivered", outcomes=tried.delivered, failed=tried.failed)
     return tried
+
+
+def _hold(runtime: Runtime, seconds: float) -> float:
+    """Return for how long to lease what calls of so many seconds are made for: no process outlives its call by more than GRACE."""
+    return max(runtime.settings.lease, seconds + GRACE + SPARE)
 
 
 def _hand_over(runtime: Runtime, parcels: Sequence[Parcel], tried: Tried) -> None:

@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from bakehouse import BakehouseError
-from bakehouse_worker import deadlines
+from bakehouse_worker import deadlines, relay
 from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.states import BatchState
@@ -55,6 +55,9 @@ def _store(runtime: Runtime) -> Iterator[Metric]:
     if ticked is not None:
         lag = max(0.0, now - float(ticked))
         yield _gauge("bakehouse_tick_lag_seconds", "Seconds since the last tick of beat was worked on.", lag)
+    if runtime.settings.outbox_url:
+        up = float(relay.away(runtime) is None)
+        yield _gauge("bakehouse_outbox_up", "Whether the application's outbox answered when it was looked at last.", up)
     wait = holds.standing(database)
     paused = GaugeMetricFamily(
         "bakehouse_submissions_paused", "1 while submissions wait, by the kind of wait.", labels=["kind"]

@@ -40,6 +40,10 @@ class StoreReader:
         self._runtime = runtime
         self._database = runtime.database
 
+    def close(self) -> None:
+        """Give its connections back."""
+        self._database.close()
+
     def outcomes(self, receipts: Sequence[Receipt]) -> dict[Receipt, Outcome]:
         """Return the outcomes of those of these receipts, all of one job, that have ended."""
         found: dict[Receipt, Outcome] = {}

@@ -16,10 +16,12 @@ import redis
 
 from bakehouse.connection import connect, locate
 from bakehouse.contract import Keys
+from bakehouse_worker.patience import Patience
 from bakehouse_worker.retry import Limits
 from bakehouse_worker.settings import Settings, load
 from bakehouse_worker.store import holds
 from bakehouse_worker.store.database import Database, open_database
+from bakehouse_worker.store.outbox import Outbox, open_outbox
 
 if TYPE_CHECKING:
     from bakehouse_worker.gateway import Gateway
@@ -31,7 +33,7 @@ class Runtime:
     """The world of one process. Tests make their own; workers take `current()`.
 
     `dice` is uniform in [0, 1). `stopping` tells that this worker was asked to stop: work in hand is handed back. `looked` is
-    set when this process has looked through the API's list for batches that the store should know.
+    set when this process has looked through the API's list for batches that the store should know. `patience` waits for the outbox.
     """
 
     settings: Settings
@@ -40,6 +42,7 @@ class Runtime:
     stopping: Callable[[], bool] = lambda: False
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}")
     looked: bool = False
+    patience: Patience = field(default_factory=Patience)
 
     @property
     def keys(self) -> Keys:
@@ -56,6 +59,11 @@ class Runtime:
     def redis(self) -> redis.Redis:
         """A connection to Redis; replies are bytes."""
         return connect(locate(self.settings.redis_url, self.settings.data_dir))
+
+    @cached_property
+    def outbox(self) -> Outbox | None:
+        """The application's outbox, if there is one. Raises ConfigurationError for a URL that cannot be used."""
+        return open_outbox(self.settings)
 
     @cached_property
     def gateway(self) -> Gateway:

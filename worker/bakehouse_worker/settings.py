@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,12 @@ class Settings(BaseSettings):
     redis_url: str = Field("", repr=False, description="a Redis of your own; empty: an embedded server in DATA_DIR")
     redis_prefix: str = Field("bakehouse", description="starts every key in Redis, so that installations can share one")
     database_url: str = Field("", repr=False, description="postgresql://...; empty: SQLite in DATA_DIR")
+    outbox_url: str = Field(
+        "",
+        repr=False,
+        description="the application's database that has the outbox, postgresql://... or sqlite:///...; `store`: the store's own; "
+        "empty: none",
+    )
     auto_migrate: bool = Field(
         True, description="bring the schema up to date at start; false: `bakehouse migrate` does it"
     )
@@ -122,6 +129,14 @@ class Settings(BaseSettings):
     @classmethod
     def _by_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("outbox_url")
+    @classmethod
+    def _an_outbox(cls, url: str) -> str:
+        if url and url != "store" and not re.match(r"(postgres|postgresql|sqlite)(\+\w+)?://", url):
+            told = "input should start with postgresql:// or sqlite:///, or be the word store"
+            raise PydanticCustomError("no_database", told)  # it may hold a password: nothing of it is quoted
+        return url
 
     @field_validator("retain_rows")
     @classmethod

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlmodel import Session
-
 from bakehouse import ConfigurationError, Outcome
 from bakehouse.handlers import Terms, terms_of
 
@@ -27,7 +25,7 @@ class Sink:
     call: Callable[..., object]
     terms: Terms
 
-    def take(self, outcomes: Sequence[Outcome], session: Session | None = None) -> None:
+    def take(self, outcomes: Sequence[Outcome], session: object = None) -> None:
         """Hand outcomes over: exactly one unless it takes spans. Whatever the application's code raises passes."""
         told: Any = list(outcomes) if self.terms.spans else outcomes[0]
         if session is None:

@@ -30,9 +30,8 @@ class Job(SQLModel, table=True):
     origin: str | None = None
     workspace: str | None = None
     tombstone_key: str | None = None  #: hex, made with the job's first tombstone: none means that it has none
-    rejected_pruned: int = Field(
-        default=0, sa_type=BigInteger
-    )  #: rejected receipts that are known only as a number now
+    #: rejected receipts that are known only as a number now
+    rejected_pruned: int = Field(default=0, sa_type=BigInteger)
     canary: int | None = None  #: records that go ahead until their results decide about the others; None: all may go
 
 
@@ -166,9 +165,8 @@ class Submission(SQLModel, table=True):
     refuted: str | None = None  #: remote ids, by commas, that proved to be somebody else's
     lacking_since: float | None = None  #: since when a list that nothing vouches for does not show it
     note: str | None = None
-    remote_deleted_at: float | None = (
-        None  #: when the API's batch was deleted: all of its content was pruned or erased here
-    )
+    #: when the API's batch was deleted: all of its content was pruned or erased here
+    remote_deleted_at: float | None = None
 
     __table_args__ = (
         # No two of ours look alike: the request count tells submissions in doubt apart.

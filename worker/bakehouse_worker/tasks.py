@@ -33,6 +33,19 @@ def tick() -> None:
         ring(name, *words)
 
 
+@app.task(name="bakehouse.relay", base=Station)
+def relay() -> str:
+    """Station 0: from an application's database into the inbox."""
+    from bakehouse_worker.relay import relay as station
+
+    moved = station(current())
+    if moved.rows:
+        ring("accept")
+    if moved.waits:
+        raise Again(f"{counted(moved=moved.rows)}: {moved.waits}")
+    return counted(moved=moved.rows)
+
+
 @app.task(name="bakehouse.accept", base=Station)
 def accept() -> str:
     """Station 1."""

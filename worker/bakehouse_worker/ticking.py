@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from bakehouse_worker import epoch
+from bakehouse_worker import epoch, relay
 from bakehouse_worker.app import CONTROL, DELIVER, ROUTES, TRANSFER
 from bakehouse_worker.chunk import worthwhile
 from bakehouse_worker.rescue import look_is_due
@@ -66,6 +66,8 @@ def due_doorbells(runtime: Runtime) -> Iterator[Doorbell]:
     for station, arguments in _due(runtime):
         if ROUTES[f"bakehouse.{station}"] in idle:
             yield station, arguments
+    if CONTROL in idle and relay.is_due(runtime):  # last: it asks a database that is not ours, and may wait for it
+        yield "relay", ()
 
 
 def _due(runtime: Runtime) -> Iterator[Doorbell]:

@@ -27,6 +27,7 @@ from bakehouse_worker.local import tether
 from bakehouse_worker.local.home import WORKERS_LOCK, prepare_home
 from bakehouse_worker.local.locks import FileLock
 from bakehouse_worker.store.database import reach
+from bakehouse_worker.store.outbox import open_outbox
 
 #: Tasks at a time. Control's are short and share one process. Transfers wait for the network; users' code may not bear company.
 CONCURRENCY = {CONTROL: 1, TRANSFER: 2, DELIVER: 1}
@@ -85,6 +86,7 @@ class Life:
             log.logger("worker").info("schema migrated", to=schema.HEAD)
         redis_server.check_at_start(runtime.current().redis, log.logger("redis"))
         if CONTROL in self._queues:
+            open_outbox(self._settings)  # only whether its URL can be used; it may be away
             _make_room()
             _forget_backlog()
         database.close()  # pool processes open their own

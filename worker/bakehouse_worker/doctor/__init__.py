@@ -1,7 +1,7 @@
 """`bakehouse doctor`: do the books agree? Without the API, unless it is asked to reconcile with it.
 
-`books` reads the store alone, `serving` what the store and Redis run on, `reconcile` compares with the API and takes back from it
-what a restored database forgot.
+`books` reads the store alone, `serving` what the store and Redis run on, `outbox` the application's outbox,
+`reconcile` compares with the API and takes back from it what a restored database forgot.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 import orjson
 
-from bakehouse_worker.doctor import books, serving
+from bakehouse_worker.doctor import books, outbox, serving
 from bakehouse_worker.doctor.finding import Finding
 from bakehouse_worker.runtime import Runtime
 
@@ -20,7 +20,7 @@ __all__ = ["Finding", "as_json", "examine"]
 
 def examine(runtime: Runtime) -> list[Finding]:
     """Make every check that needs no API; changes nothing."""
-    return [*books.examine(runtime), *serving.examine(runtime)]
+    return [*books.examine(runtime), *serving.examine(runtime), *outbox.examine(runtime)]
 
 
 def as_json(findings: Sequence[Finding]) -> str:

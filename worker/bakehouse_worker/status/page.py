@@ -22,6 +22,7 @@ def as_json(snapshot: Snapshot, *, one_line: bool = False) -> str:
         "version": VERSION,
         "at": snapshot.at,
         "inbox": {"entries": snapshot.inbox, "unreadable": snapshot.unreadable},
+        "outbox_away": snapshot.outbox and asdict(snapshot.outbox),
         "last_tick": snapshot.last_tick,
         "late_tick": snapshot.late_tick,
         "paused": wait and {"kind": wait.kind, "reason": wait.reason, "since": wait.since, "next_try": wait.until},

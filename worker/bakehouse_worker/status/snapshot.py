@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import redis
 
 from bakehouse import BakehouseError
-from bakehouse_worker import accept, deadlines
+from bakehouse_worker import accept, deadlines, relay
 from bakehouse_worker.deadlines import Alarm, Uncollected
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.states import RecordState
@@ -57,12 +57,22 @@ class JobStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class OutboxAway:
+    """An outbox that is not moved on: its URL without a password, since when, and the rest of a sentence that begins with it."""
+
+    url: str
+    since: float
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything at one moment. `inbox` and `unreadable` are None when Redis does not answer."""
+    """Everything at one moment. `inbox` and `unreadable` are None when Redis does not answer, `outbox` if none is away."""
 
     at: float
     inbox: int | None
     unreadable: int | None
+    outbox: OutboxAway | None
     last_tick: float | None
     late_tick: bool
     wait: Wait | None
@@ -94,6 +104,7 @@ def take(runtime: Runtime) -> Snapshot:
         at=now,
         inbox=inbox,
         unreadable=unreadable,
+        outbox=_outbox(runtime),
         last_tick=last_tick,
         late_tick=last_tick is None or now - last_tick > max(TICK_LIMIT, TICKS_MISSING * settings.tick),
         wait=holds.standing(database),
@@ -133,6 +144,11 @@ def _jobs(runtime: Runtime, views: Iterable[JobView], held: Held, now: float) ->
         waiting = waits(view.name, pending, mine, held, now)
         found.append(JobStatus(view, waiting, failures, caveats.get(view.id, {}), spend.get(view.id, [])))
     return found
+
+
+def _outbox(runtime: Runtime) -> OutboxAway | None:
+    away = relay.away(runtime)
+    return None if away is None else OutboxAway(relay.shown(runtime), away.since, away.told)
 
 
 def _redis(runtime: Runtime) -> tuple[int | None, int | None]:

@@ -51,6 +51,7 @@ def _troubles(snapshot: Snapshot) -> list[str]:
         (sum(batch.alarm is not None for batch in snapshot.batches), "ALARM for {} batch", "ALARM for {} batches"),
         (len(snapshot.late), "{} batch paid twice", "{} batches paid twice"),
         (snapshot.inbox is None, "Redis is away", ""),
+        (snapshot.outbox is not None, "outbox away", ""),
         (snapshot.late_tick, "no workers", ""),
         (snapshot.wait is not None, "submissions paused", ""),
         (sum(each.what == holds.MODEL for each in snapshot.parked), "{} model parked", "{} models parked"),
@@ -70,6 +71,12 @@ def _installation(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     inbox = "Redis does not answer" if snapshot.inbox is None else f"{snapshot.inbox:,} waiting"
     unreadable = f", {snapshot.unreadable:,} parked (written by a newer release)" if snapshot.unreadable else ""
     yield "inbox", inbox + unreadable
+    if snapshot.outbox is not None:
+        away = snapshot.outbox
+        yield (
+            "outbox",
+            f"{away.url} {plain(away.told, REASON)} {since(away.since, snapshot.at)}; it is tried again by itself",
+        )
     yield "submit", _submitting(snapshot)
     if snapshot.queued >= snapshot.room_for:
         yield (

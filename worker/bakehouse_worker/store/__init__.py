@@ -12,6 +12,7 @@
     doubts     answers that were lost, and senders
     results    answers and their settlement
     deliveries outcomes on their way to the application
+    outbox     the application's own database: records that were committed there
     undelivered  outcomes that were given up
     outcomes   records with the answer that counts
     holds      why submissions wait

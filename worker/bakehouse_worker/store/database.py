@@ -147,7 +147,7 @@ def _server_engine(url: str) -> Engine:
 
 
 def _sqlite_engine(path: Path) -> Engine:
-    driver = _sqlite_driver()
+    driver = sqlite_driver()
     engine = create_engine(
         f"sqlite+pysqlite:///{path}", module=driver, connect_args={"timeout": 30.0}, hide_parameters=True
     )
@@ -172,7 +172,8 @@ def _sqlite_engine(path: Path) -> Engine:
     return engine
 
 
-def _sqlite_driver() -> Any:
+def sqlite_driver() -> Any:
+    """Return a driver whose SQLite keeps what it commits. Raises ConfigurationError if there is none."""
     import sqlite3
 
     if sqlite_is_fixed(sqlite3.sqlite_version_info):
