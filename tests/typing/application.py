@@ -7,7 +7,10 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_type
 
-from sqlmodel import Session
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session as PlainSession
+from sqlalchemy.orm import scoped_session
+from sqlmodel import Session, SQLModel, create_engine
 
 import bakehouse
 from bakehouse import (
@@ -19,6 +22,7 @@ from bakehouse import (
     InvalidRecord,
     Job,
     NotEnded,
+    NotOnDisk,
     Outcome,
     Progress,
     Receipt,
@@ -34,6 +38,7 @@ from bakehouse import (
     job,
     wait,
 )
+from bakehouse.outbox import create_outbox, outbox_table
 
 if TYPE_CHECKING:
     from anthropic.types import Message
@@ -74,6 +79,25 @@ def enqueue_elsewhere() -> Receipt:
     return client.enqueue_record(params("one"), job="triage", metadata={"nested": {"list": [1, 2.0, None, "x"]}})
 
 
+def enqueue_with_an_order(session: Session, plain: PlainSession, scoped: scoped_session[PlainSession]) -> Receipt:
+    outbox_table(SQLModel.metadata)
+    engine = create_engine("sqlite://")
+    create_outbox(engine)
+    with engine.begin() as connection:
+        create_outbox(connection)
+    assert_type(enqueue_records([{"params": params("order")}], session=plain), int)
+    assert_type(Client().enqueue_records([{"params": params("order")}], session=scoped), int)
+    Client().enqueue_record(params("order"), session=plain)
+    return enqueue_record(params("order"), custom_id="order-42", session=session)
+
+
+def enqueue_durably() -> Receipt:
+    enqueue_records([{"params": params("order")}], durable=True)
+    Client().enqueue_records([{"params": params("order")}], durable=True)
+    Client().enqueue_record(params("order"), durable=True)
+    return enqueue_record(params("order"), durable=True)
+
+
 def enqueue_carefully(text: str) -> str:
     try:
         return enqueue_record(params(text)).custom_id
@@ -84,6 +108,10 @@ def enqueue_carefully(text: str) -> str:
     except InboxFull as error:
         assert_type((error.inbox_bytes, error.limit, error.accepted), tuple[int, int, int])
         return "full"
+    except NotOnDisk as error:
+        unavailable: InboxUnavailable = error
+        assert_type(error.never, bool)
+        return str(unavailable)
     except (InboxUnavailable, ConfigurationError) as error:
         ours: BakehouseError = error
         return f"{ours}, after {ours.accepted}"
@@ -206,6 +234,8 @@ async def later() -> None:
         params("later"), custom_id="later", job="triage", on_result="task:labels.save@shop"
     )
     assert_type(receipt, Receipt)
+    assert_type(await aio.enqueue_record(params("later"), durable=True), Receipt)
+    assert_type(await aio.enqueue_records([{"params": params("many")}], durable=True), int)
     assert_type(await aio.enqueue_records([{"params": params("many")}], job="triage"), int)
     assert_type(await aio.get_outcome("later", job="triage"), Outcome | None)
     assert_type(await aio.wait(receipt, timeout=60), list[Outcome])
@@ -214,6 +244,10 @@ async def later() -> None:
     assert_type(found, AsyncIterator[Outcome])
     async for outcome in found:
         look_at(outcome)
+
+
+async def with_an_order(session: AsyncSession) -> Receipt:
+    return await session.run_sync(lambda plain: enqueue_record(params("order"), custom_id="order-43", session=plain))
 
 
 def main() -> None:
