@@ -167,7 +167,7 @@ def _failed(turn: Turn, parcels: Sequence[Parcel], error: BaseException) -> None
     """Note what failed: again after backoff, or for good. Its text is kept for people; logs and tasks get the type alone."""
     database, limits, dice = turn.runtime.database, turn.runtime.limits, turn.runtime.dice
     reason = type(error).__name__
-    told = f"{reason}: {error}"[:2_000]
+    told = _text(error)
     over = [parcel for parcel in parcels if parcel.attempts + 1 >= limits.max_attempts]
     rest = [parcel for parcel in parcels if parcel.attempts + 1 < limits.max_attempts]
     deliveries.failed(database, [parcel.key for parcel in over], told)
@@ -178,3 +178,12 @@ def _failed(turn: Turn, parcels: Sequence[Parcel], error: BaseException) -> None
         log.warning("delivery failed", record=parcel.row.record_id, attempts=parcel.attempts + 1, reason=reason)
     turn.tried.failed += len(parcels)
     turn.tried.reason = reason
+
+
+def _text(error: BaseException) -> str:
+    """Return what an error says, as any database takes it: without NUL and lone surrogates, and whatever its own text raises."""
+    try:
+        told = f"{type(error).__name__}: {error}"[:2_000]
+    except Exception:
+        told = type(error).__name__
+    return told.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
