@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import types
 
@@ -69,3 +70,36 @@ def test_an_error_that_no_database_takes_as_it_is_holds_nobody_else_up(world, ap
     done(world, 3, on_result="an_application:save")
     assert deliver(world.runtime) == Tried(delivered=2, failed=1, reason=type(error).__name__)
     assert rows(world) == [("waiting", 1, told), ("delivered", 1, None), ("delivered", 1, None)]
+
+
+def test_a_handler_that_raises_what_is_no_exception_has_only_failed(world, application):
+    """An asyncio handler lets CancelledError out; it ended the turn, and cost all that was in hand an attempt and a lease."""
+
+    def save(outcome):
+        if outcome.custom_id == "item 0":
+            raise asyncio.CancelledError
+        application.seen.append(outcome)
+
+    application.save = save
+    done(world, 3, on_result="an_application:save")
+    assert deliver(world.runtime) == Tried(delivered=2, failed=1, reason="CancelledError")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "told"),
+    [
+        ("raise SystemExit(0)", "SystemExit", "SystemExit: 0"),
+        ("import time; time.sleep(60)", "TimeoutError", "TimeoutError: its import took longer than 0.5 s"),
+    ],
+)
+def test_a_module_that_leaves_or_hangs_in_its_import_stops_nobody_else(
+    make_world, application, tmp_path, monkeypatch, body, reason, told
+):
+    (tmp_path / "bad_application.py").write_text(body)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    world = make_world(deliver_timeout=0.5)
+    done(world, 2, text="bad", on_result="bad_application:save")
+    done(world, 2, on_result="an_application:save", job="good")
+    assert deliver(world.runtime) == Tried(delivered=2, failed=2, reason=reason)
+    assert rows(world)[:2] == [("waiting", 1, told)] * 2
+    assert len(application.seen) == 2
