@@ -111,10 +111,9 @@ def _hand_over(runtime: Runtime, parcels: Sequence[Parcel], tried: Tried) -> Non
     for parcel in parcels:
         by_sink.setdefault(parcel.sink, []).append(parcel)
     for name, group in by_sink.items():
-        try:
-            sink = sinks.find(name, runtime.settings.celery_app)
-        except Exception as error:
-            _failed(turn, group, error)
+        turn.holds(runtime.settings.deliver_timeout)
+        sink = _sink(turn, name, group)
+        if sink is None:
             continue
         seconds = sink.terms.timeout or runtime.settings.deliver_timeout
         for part in _calls(sink, group):
@@ -122,6 +121,22 @@ def _hand_over(runtime: Runtime, parcels: Sequence[Parcel], tried: Tried) -> Non
                 break
             _call(turn, sink, part, seconds)
     turn.end()
+
+
+def _sink(turn: Turn, name: str, group: Sequence[Parcel]) -> Sink | None:
+    """Return what a group is for; None, and the group has failed, if it cannot be imported. An import may raise, leave or hang."""
+    settings = turn.runtime.settings
+    try:
+        with limited(settings.deliver_timeout):
+            return sinks.find(name, settings.celery_app)
+    except TimedOut:
+        turn.runtime.resting.rest(name, settings.deliver_timeout)
+        _failed(turn, group, TimeoutError(f"its import took longer than {settings.deliver_timeout:g} s"))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        _failed(turn, group, error)
+    return None
 
 
 def _calls(sink: Sink, parcels: Sequence[Parcel]) -> Iterator[Sequence[Parcel]]:
@@ -145,7 +160,9 @@ def _call(turn: Turn, sink: Sink, part: Sequence[Parcel], seconds: float) -> Non
     except TimedOut:
         resting.rest(name, seconds)
         _failed(turn, part, TimeoutError(f"took longer than {seconds:g} s"))
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # asyncio's CancelledError and SystemExit are no Exceptions
         _failed(turn, part, error)
     else:
         resting.well(name)
@@ -167,7 +184,7 @@ def _failed(turn: Turn, parcels: Sequence[Parcel], error: BaseException) -> None
     """Note what failed: again after backoff, or for good. Its text is kept for people; logs and tasks get the type alone."""
     database, limits, dice = turn.runtime.database, turn.runtime.limits, turn.runtime.dice
     reason = type(error).__name__
-    told = f"{reason}: {error}"[:2_000]
+    told = _text(error)
     over = [parcel for parcel in parcels if parcel.attempts + 1 >= limits.max_attempts]
     rest = [parcel for parcel in parcels if parcel.attempts + 1 < limits.max_attempts]
     deliveries.failed(database, [parcel.key for parcel in over], told)
@@ -178,3 +195,12 @@ def _failed(turn: Turn, parcels: Sequence[Parcel], error: BaseException) -> None
         log.warning("delivery failed", record=parcel.row.record_id, attempts=parcel.attempts + 1, reason=reason)
     turn.tried.failed += len(parcels)
     turn.tried.reason = reason
+
+
+def _text(error: BaseException) -> str:
+    """Return what an error says, as any database takes it: without NUL and lone surrogates, and whatever its own text raises."""
+    try:
+        told = f"{type(error).__name__}: {error}"[:2_000]
+    except Exception:
+        told = type(error).__name__
+    return told.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")

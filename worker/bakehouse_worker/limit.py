@@ -27,18 +27,24 @@ class TimedOut(BaseException):
 @contextmanager
 def limited(seconds: float) -> Iterator[None]:
     """Let the code within run for at most so many seconds. Outside the main thread only the end of the process is left."""
-    faulthandler.dump_traceback_later(seconds + GRACE, exit=True, file=STDERR)
     main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGALRM, _raise) if main else None
-    left, _ = signal.setitimer(signal.ITIMER_REAL, seconds) if main else (0.0, 0.0)
+    before, left, over = None, 0.0, False
+
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        if not over:
+            raise TimedOut
+
+    faulthandler.dump_traceback_later(seconds + GRACE, exit=True, file=STDERR)
     try:
-        yield
+        if main:
+            before = signal.signal(signal.SIGALRM, ring)
+            left, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            yield
+        finally:
+            over = True  # the code has ended: an alarm from here on must not keep the watchdog from being called off
     finally:
         if main:
             signal.setitimer(signal.ITIMER_REAL, left)  # 0.0: none was running
-            signal.signal(signal.SIGALRM, before)
+            signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
         faulthandler.cancel_dump_traceback_later()
-
-
-def _raise(_number: int, _frame: FrameType | None) -> None:
-    raise TimedOut

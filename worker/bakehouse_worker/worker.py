@@ -112,7 +112,7 @@ class Life:
         for module in self._settings.imports:
             try:
                 importlib.import_module(module)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 reason = f"{type(error).__name__}: {error}"
                 raise ConfigurationError(f"BAKEHOUSE_IMPORTS: {module} cannot be imported ({reason})") from error
 

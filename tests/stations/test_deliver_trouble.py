@@ -1,0 +1,105 @@
+"""Station 7, and what an application's code may do to it: raise odd things, hang in an import, end its session, be overtaken."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import types
+
+import pytest
+from sqlalchemy import text
+
+from bakehouse_worker import sinks
+from bakehouse_worker.deliver import Tried, deliver
+from bakehouse_worker.store import reading
+
+
+@pytest.fixture
+def application(monkeypatch):
+    """A module of the application's, with a handler that remembers."""
+    module = types.ModuleType("an_application")
+    module.seen = []
+    module.save = lambda outcome: module.seen.append(outcome)
+    monkeypatch.setitem(sys.modules, "an_application", module)
+    sinks.find.cache_clear()
+    return module
+
+
+def done(world, count=3, **more):
+    """Records that have ended and wait to be delivered."""
+    world.enqueue(count, **more)
+    before = reading.deliveries(world.runtime.database).get("waiting", 0)
+    for _ in range(20):
+        if reading.deliveries(world.runtime.database).get("waiting", 0) == before + count:
+            return
+        world.pass_time(61)
+        world.tick_without_delivery()
+    raise AssertionError("not ready to be delivered")
+
+
+def rows(world):
+    with world.runtime.database.read() as connection:
+        query = text("SELECT state, attempts, error FROM delivery ORDER BY record_id, generation")
+        return [tuple(row) for row in connection.execute(query)]
+
+
+class Unspeakable(Exception):
+    """An error whose text cannot be had."""
+
+    def __str__(self):
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("half of a pair: \ud83d"), "ValueError: half of a pair: \\ud83d"),
+        (ValueError("a NUL: \0"), "ValueError: a NUL: \\0"),
+        (Unspeakable(), "Unspeakable"),
+    ],
+)
+def test_an_error_that_no_database_takes_as_it_is_holds_nobody_else_up(world, application, error, told):
+    """Noting it failed, the turn with it, and each of its outcomes was taken for one that ends its worker."""
+
+    def save(outcome):
+        if outcome.custom_id == "item 0":
+            raise error
+        application.seen.append(outcome)
+
+    application.save = save
+    done(world, 3, on_result="an_application:save")
+    assert deliver(world.runtime) == Tried(delivered=2, failed=1, reason=type(error).__name__)
+    assert rows(world) == [("waiting", 1, told), ("delivered", 1, None), ("delivered", 1, None)]
+
+
+def test_a_handler_that_raises_what_is_no_exception_has_only_failed(world, application):
+    """An asyncio handler lets CancelledError out; it ended the turn, and cost all that was in hand an attempt and a lease."""
+
+    def save(outcome):
+        if outcome.custom_id == "item 0":
+            raise asyncio.CancelledError
+        application.seen.append(outcome)
+
+    application.save = save
+    done(world, 3, on_result="an_application:save")
+    assert deliver(world.runtime) == Tried(delivered=2, failed=1, reason="CancelledError")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "told"),
+    [
+        ("raise SystemExit(0)", "SystemExit", "SystemExit: 0"),
+        ("import time; time.sleep(60)", "TimeoutError", "TimeoutError: its import took longer than 0.5 s"),
+    ],
+)
+def test_a_module_that_leaves_or_hangs_in_its_import_stops_nobody_else(
+    make_world, application, tmp_path, monkeypatch, body, reason, told
+):
+    (tmp_path / "bad_application.py").write_text(body)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    world = make_world(deliver_timeout=0.5)
+    done(world, 2, text="bad", on_result="bad_application:save")
+    done(world, 2, on_result="an_application:save", job="good")
+    assert deliver(world.runtime) == Tried(delivered=2, failed=2, reason=reason)
+    assert rows(world)[:2] == [("waiting", 1, told)] * 2
+    assert len(application.seen) == 2
