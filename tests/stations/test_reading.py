@@ -17,6 +17,7 @@ from bakehouse.contract import GROUP
 from bakehouse_worker.accept import accept
 from bakehouse_worker.erase import erase
 from bakehouse_worker.reader import StoreReader
+from bakehouse_worker.store import outcomes
 
 
 @pytest.fixture
@@ -244,3 +245,26 @@ def test_a_receipt_can_be_kept_and_made_again(door):
     (receipt,) = send(door, "a")
     door.run_to_end()
     assert wait(Receipt(receipt.job, receipt.custom_id, receipt.digest))[0].custom_id == "a"
+
+
+def test_a_span_of_a_large_job_is_found_by_an_index_and_sorted_by_none(world):
+    """SQLite takes the index by custom_id for any job, and sorts all of it for every span, if it has no better one."""
+    database = world.runtime.database
+    if not database.sqlite:
+        pytest.skip("PostgreSQL chooses by what it has counted")
+    statements = []
+    event.listen(database.engine, "before_cursor_execute", lambda *about: statements.append(about[2:4]))
+    world.enqueue(2)
+    world.run_to_end()
+    statements.clear()
+    for _ in range(2):
+        assert len(list(outcomes.iterate(database, world.job().id, span=1, metadata=True))) == 2
+        assert len(list(outcomes.settled(database, world.job().id, 0.0))) == 2
+    with database.read() as connection:
+        plans = [
+            str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values).all())
+            for sql, values in list(statements)
+            if "ORDER BY record" in sql
+        ]
+    assert len(plans) >= 6
+    assert not [plan for plan in plans if "TEMP B-TREE" in plan]
