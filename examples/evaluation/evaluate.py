@@ -49,7 +49,7 @@ def main(file: Path) -> None:
     scores: list[int] = []
     cost = 0.0
     for outcome in iter_outcomes(name):
-        case, verdict = (outcome.metadata or {})["case"], parse(outcome.text)
+        case, verdict = outcome.metadata["case"], parse(outcome.text)
         cost += outcome.cost or 0.0
         if verdict:
             scores.append(verdict[0])

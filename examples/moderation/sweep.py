@@ -49,7 +49,7 @@ def record(post: int, text: str) -> dict[str, Any]:
 def mark(outcomes: list[Outcome]) -> None:
     """Write down what came, many in one transaction. Called again with the same outcomes, it writes the same verdicts."""
     with forum() as connection:
-        verdicts = [(verdict(each), (each.metadata or {})["post"]) for each in outcomes]
+        verdicts = [(verdict(each), each.metadata["post"]) for each in outcomes]
         connection.executemany("UPDATE post SET verdict = ? WHERE id = ?", verdicts)
 
 

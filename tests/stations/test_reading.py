@@ -187,7 +187,7 @@ def test_what_was_erased_is_told_without_its_content(door):
     door.run_to_end()
     erase(door.runtime, "a", "job")
     found = get_outcome("a", job="job")
-    assert (found.status, found.raw, found.text, found.result, found.metadata) == ("succeeded", b"", "", {}, None)
+    assert (found.status, found.raw, found.text, found.result, found.metadata) == ("succeeded", b"", "", {}, {})
 
 
 def test_the_twins_for_asyncio_do_the_same_and_leave_the_loop_alone(door):

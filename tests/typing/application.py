@@ -169,9 +169,8 @@ def look_at(outcome: Outcome) -> str:
         assert_type(outcome.usage, Usage)
         assert_type(outcome.usage.input_tokens + outcome.usage.output_tokens, int)
         assert_type(outcome.usage.cache_write_tokens + outcome.usage.cache_read_tokens, int)
-    if outcome.metadata is not None:
-        ticket: int = outcome.metadata["ticket"]
-        print(ticket)
+    ticket: int = outcome.metadata["ticket"]
+    print(ticket)
     kind: str = outcome.result["type"]
     return kind
 

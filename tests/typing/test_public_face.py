@@ -34,13 +34,13 @@ NOT_FOR_APPLICATIONS = {"Client.append"}
 JSON = {
     "Mapping[str, Any]": {
         "Client.enqueue_record(params)",
+        "Outcome.metadata",
         "Outcome.result",
         "aio.enqueue_record(params)",
         "enqueue_record(params)",
     },
     "Mapping[str, Any] | None": {
         "Client.enqueue_record(metadata)",
-        "Outcome.metadata",
         "aio.enqueue_record(metadata)",
         "enqueue_record(metadata)",
         "testing.make_outcome(metadata)",
