@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from bakehouse_worker import sinks
 from bakehouse_worker.deliver import Tried, deliver
-from bakehouse_worker.store import reading
+from bakehouse_worker.store import deliveries, erasing, reading
 
 
 @pytest.fixture
@@ -103,3 +103,42 @@ def test_a_module_that_leaves_or_hangs_in_its_import_stops_nobody_else(
     assert deliver(world.runtime) == Tried(delivered=2, failed=2, reason=reason)
     assert rows(world)[:2] == [("waiting", 1, told)] * 2
     assert len(application.seen) == 2
+
+
+def test_of_what_was_overtaken_nothing_is_handed_over_to_any_sink(make_world, application):
+    """With nothing left in hand, all of it counted as held: the outcomes of the other sinks went out without a lease."""
+    world = make_world(lease=1, deliver_timeout=1)
+
+    def freeze(outcome):
+        application.seen.append(outcome)
+        world.clock.now += 100
+        while deliveries.claim_lost(world.runtime.database, 1000, 5):
+            pass  # another worker takes over all that is left
+
+    application.freeze = freeze
+    done(world, 2, text="frozen", on_result="an_application:freeze")
+    done(world, 2, on_result="an_application:save", job="other")
+    deliver(world.runtime)
+    assert len(application.seen) == 1
+
+
+def test_one_outcome_that_is_withdrawn_in_hand_costs_the_others_nothing(make_world, application):
+    """It was erased meanwhile; the lease of all the others was let go, and each came back as if its worker had been lost."""
+    world = make_world(lease=1, deliver_timeout=1)
+
+    def slow(outcome):
+        application.seen.append(outcome.custom_id)
+        if len(application.seen) == 1:
+            world.clock.now += 15
+            erasing.erase(world.runtime.database, "item 1")
+
+    application.slow = slow
+    done(world, 4, on_result="an_application:slow")
+    assert deliver(world.runtime).delivered == 3
+    assert application.seen == ["item 0", "item 2", "item 3"]
+    assert [(state, attempts) for state, attempts, _ in rows(world)] == [
+        ("delivered", 1),
+        ("failed", 0),
+        ("delivered", 1),
+        ("delivered", 1),
+    ]
