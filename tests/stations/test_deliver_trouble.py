@@ -9,9 +9,12 @@ import types
 import pytest
 from sqlalchemy import text
 
+from bakehouse.record import build
 from bakehouse_worker import sinks
+from bakehouse_worker.accept import accept
 from bakehouse_worker.deliver import Tried, deliver
-from bakehouse_worker.store import deliveries, erasing, reading
+from bakehouse_worker.states import RecordState
+from bakehouse_worker.store import deadletters, deliveries, erasing, reading, undelivered
 
 
 @pytest.fixture
@@ -142,3 +145,24 @@ def test_one_outcome_that_is_withdrawn_in_hand_costs_the_others_nothing(make_wor
         ("delivered", 1),
         ("delivered", 1),
     ]
+
+
+def test_an_outcome_that_waits_is_withdrawn_when_its_record_is_replaced(world, application):
+    """It was claimed again and again without being there to hand over, until it was given up for a lost worker."""
+    done(world, 1, on_result="an_application:save")
+    world.client.append([build(world.params("new"), custom_id="item 0", job="job", replace=True)])
+    accept(world.runtime)
+    assert rows(world) == []
+
+
+def test_what_was_given_up_of_a_record_that_goes_again_is_no_dead_letter_any_more(make_world, application):
+    """Sent again by `dead requeue --deliveries`, it was of an outcome that is no more, and could only be given up again."""
+    world = make_world(max_attempts=1)
+    world.let_go("none")
+    world.client.enqueue_record(world.params(model="none"), custom_id="bad", job="job", on_result="an_application:none")
+    world.run_to_end()
+    deliver(world.runtime)
+    assert [state for state, _, _ in rows(world)] == ["failed"]
+    assert deadletters.requeue(world.runtime.database, [1], RecordState.FAILED) == 1
+    assert undelivered.given_up(world.runtime.database) == []
+    assert undelivered.send_again(world.runtime.database, (), None) == 0
