@@ -9,6 +9,7 @@ import types
 import pytest
 from sqlalchemy import text
 
+from bakehouse import handler
 from bakehouse.record import build
 from bakehouse_worker import sinks
 from bakehouse_worker.accept import accept
@@ -166,3 +167,22 @@ def test_what_was_given_up_of_a_record_that_goes_again_is_no_dead_letter_any_mor
     assert deadletters.requeue(world.runtime.database, [1], RecordState.FAILED) == 1
     assert undelivered.given_up(world.runtime.database) == []
     assert undelivered.send_again(world.runtime.database, (), None) == 0
+
+
+def test_a_transactional_handler_that_closes_its_session_loses_nothing_it_wrote(world, application):
+    """`with session:` is how people write it: its end took back what was written, and the outcome was marked as delivered."""
+    with world.runtime.database.write() as connection:
+        connection.execute(text("CREATE TABLE effect (custom_id TEXT)"))
+
+    @handler(transaction=True)
+    def save(outcome, session):
+        with session:
+            session.execute(text("INSERT INTO effect VALUES (:custom_id)"), {"custom_id": outcome.custom_id})
+            if outcome.custom_id == "item 1":
+                raise ValueError("after all not")
+
+    application.save = save
+    done(world, 3, on_result="an_application:save")
+    assert deliver(world.runtime) == Tried(delivered=2, failed=1, reason="ValueError")
+    with world.runtime.database.read() as connection:
+        assert sorted(connection.execute(text("SELECT custom_id FROM effect")).scalars()) == ["item 0", "item 2"]

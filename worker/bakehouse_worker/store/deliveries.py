@@ -149,9 +149,19 @@ def with_mark(database: Database, keys: Sequence[Key]) -> Iterator[tuple[Session
             for key in keys
             if connection.execute(update(_delivery).where(_mine(key), _WAITING).values(_TAKEN)).rowcount
         ]
-        with Session(bind=connection, join_transaction_mode="create_savepoint") as session:
+        session = _Lent(bind=connection, join_transaction_mode="create_savepoint")
+        try:
             yield session, taken
             session.commit()
+        finally:
+            Session.close(session)
+
+
+class _Lent(Session):
+    """A session that the application does not own: at the end of a `with session:` of its own, nothing it wrote is taken back."""
+
+    def close(self) -> None:
+        """Leave it open: who lent it closes it."""
 
 
 def again(database: Database, keys: Sequence[Key], delays: Sequence[float], error: str) -> None:
