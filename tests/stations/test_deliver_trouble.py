@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 import types
 
 import pytest
@@ -186,3 +187,23 @@ def test_a_transactional_handler_that_closes_its_session_loses_nothing_it_wrote(
     assert deliver(world.runtime) == Tried(delivered=2, failed=1, reason="ValueError")
     with world.runtime.database.read() as connection:
         assert sorted(connection.execute(text("SELECT custom_id FROM effect")).scalars()) == ["item 0", "item 2"]
+
+
+def test_a_handler_that_waits_inside_postgresql_is_ended_in_time_and_its_query_too(make_world, application):
+    """The time was over, but its transaction could not be ended before the query had: for as long as that took, without a limit."""
+    world = make_world()
+    if world.runtime.database.sqlite:
+        pytest.skip("SQLite waits inside its library: the watchdog's case")
+
+    @handler(transaction=True, timeout=0.5)
+    def wait(_outcome, session):
+        session.execute(text("SELECT pg_sleep(60)"))
+
+    application.wait = wait
+    done(world, 1, on_result="an_application:wait")
+    began = time.monotonic()
+    assert deliver(world.runtime) == Tried(failed=1, reason="TimeoutError")
+    assert time.monotonic() - began < 20
+    with world.runtime.database.read() as connection:
+        left = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = 'SELECT pg_sleep(60)'"
+        assert connection.execute(text(left)).scalar() == 0
