@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import TypeVar
 
 from bakehouse.errors import ConfigurationError
@@ -32,10 +33,10 @@ def handler(*, spans: bool = False, transaction: bool = False, timeout: float | 
                  not commit
     timeout      seconds that one call may take before it is ended; default: BAKEHOUSE_DELIVER_TIMEOUT
 
-    Raises ConfigurationError for a time-out that is not above 0.
+    Raises ConfigurationError for a time-out that is no number of seconds above 0.
     """
-    if timeout is not None and not timeout > 0:
-        raise ConfigurationError(f"@handler: timeout must be above 0 seconds, not {timeout!r}")
+    if timeout is not None and not _is_seconds(timeout):
+        raise ConfigurationError(f"@handler: timeout must be above 0 seconds and finite, not {timeout!r}")
     terms = Terms(spans, transaction, timeout)
 
     def mark(function: F) -> F:
@@ -43,6 +44,10 @@ def handler(*, spans: bool = False, transaction: bool = False, timeout: float | 
         return function
 
     return mark
+
+
+def _is_seconds(timeout: object) -> bool:
+    return isinstance(timeout, int | float) and not isinstance(timeout, bool) and 0 < timeout < inf
 
 
 def terms_of(function: Callable[..., object]) -> Terms:

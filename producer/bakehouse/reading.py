@@ -17,7 +17,7 @@ from typing import Protocol
 from bakehouse.client import Receipt, default_client
 from bakehouse.errors import ConfigurationError, InvalidRecord, NotEnded
 from bakehouse.outcome import Outcome
-from bakehouse.record import check_job
+from bakehouse.record import check_custom_id, check_job
 
 #: Seconds between two looks of a wait: the first, and the longest.
 FIRST_LOOK, LONGEST_LOOK = 0.05, 1.0
@@ -79,9 +79,9 @@ class Reader(Protocol):
 def get_outcome(custom_id: str, *, job: str = "default") -> Outcome | None:
     """Return what became of a record; None while it has no end, or if the store knows nothing of it (it may stand in the inbox).
 
-    Raises ConfigurationError if the store cannot be found or reached.
+    Raises InvalidRecord for what can be no custom_id, and ConfigurationError if the store cannot be found or reached.
     """
-    wanted = Receipt(check_job(job), custom_id, "")
+    wanted = Receipt(check_job(job), check_custom_id(custom_id), "")
     return _reader().outcomes([wanted]).get(wanted)
 
 
@@ -100,9 +100,13 @@ def wait(receipts: Receipt | Iterable[Receipt], *, timeout: float | None = None)
     """Wait until all of these have ended, and return their outcomes in the order of the receipts.
 
     A look asks for the jobs' counters, and for the receipts only when those have moved, hundreds in one question: a thousand receipts
-    cost no more looks than one. After `timeout` seconds it raises NotEnded, which has what has ended by then.
+    cost no more looks than one. After `timeout` seconds it raises NotEnded, which has what has ended by then; InvalidRecord for
+    what is no receipt.
     """
     wanted = [receipts] if isinstance(receipts, Receipt) else list(receipts)
+    if wrong := [each for each in wanted if not isinstance(each, Receipt)]:
+        told = f'must be what enqueue_record() returned, or Receipt(job, custom_id, ""), not {type(wrong[0]).__name__}'
+        raise InvalidRecord("receipts", told)
     found: dict[Receipt, Outcome] = {}
     for moved in _looks({receipt.job for receipt in wanted}, timeout):
         for job in moved:

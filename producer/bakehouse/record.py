@@ -163,6 +163,11 @@ def check_job(job: Any) -> str:
     return _text("job", job, MAX_JOB)
 
 
+def check_custom_id(custom_id: Any) -> str:
+    """Return a custom_id if it may be one. Raises InvalidRecord."""
+    return _text("custom_id", custom_id, MAX_CUSTOM_ID)
+
+
 def _text(field: str, value: Any, limit: int) -> str:
     if not isinstance(value, str):
         raise InvalidRecord(field, f"must be text, not {_kind(value)}")

@@ -127,11 +127,19 @@ def test_records_of_a_session_are_captured_when_it_commits(without_servers):
                 assert bakehouse_outbox.custom_ids == ["committed"]
                 outer.rollback()
 
+        shared = Session(create_engine("sqlite://"))  # as a fixture of the whole run, or a scoped_session, is
+
+        @pytest.mark.parametrize("turn", ["first", "second"])
+        def test_in_a_session_that_several_tests_use(bakehouse_outbox, turn):
+            put(shared, turn)
+            shared.commit()
+            assert bakehouse_outbox.custom_ids == [turn]
+
         def test_what_is_no_session(bakehouse_outbox):
             with pytest.raises(InvalidRecord, match="session"):
                 enqueue_record(triage.params("x"), session="no session")
         """,
-        passed=3,
+        passed=5,
     )
 
 

@@ -361,6 +361,7 @@ def test_an_on_result_that_names_nothing_is_refused_at_the_call(world, wrong):
         world.client.enqueue_record(world.params(), on_result=wrong)
 
 
-def test_a_handler_without_a_limit_is_refused_where_it_is_written():
+@pytest.mark.parametrize("wrong", [0, -1, float("inf"), float("nan"), "30", True])
+def test_a_handler_without_a_limit_is_refused_where_it_is_written(wrong):
     with pytest.raises(ConfigurationError, match="timeout must be above 0"):
-        handler(timeout=0)
+        handler(timeout=wrong)

@@ -119,3 +119,22 @@ def test_a_transaction_that_looked_at_the_clock_early_and_committed_late_is_foll
     finally:
         outcomes.settled = before
     assert found == ["item 0", "item 1"]
+
+
+def test_what_ended_long_ago_is_followed_in_parts_and_not_held_in_memory(world, monkeypatch):
+    """A job of millions was listed, and remembered, before its first line was written."""
+    world.enqueue(6)
+    world.run_to_end()
+    world.client.close("job")
+    world.tick()
+    read = []
+
+    def settled(*about, whole=outcomes.settled):
+        return (read.append(row[0]) or row for row in whole(*about))
+
+    monkeypatch.setattr(outcomes, "settled", settled)
+    monkeypatch.setattr(export, "FOLLOWED", 2)
+    following = export.follow(world.runtime.database, "job", 0.0, lambda row: True, lambda: None)
+    first = next(following)
+    assert len(read) == 2
+    assert [first.custom_id, *(row.custom_id for row in following)] == [f"item {n}" for n in range(6)]

@@ -18,6 +18,7 @@ from bakehouse_worker.accept import accept
 from bakehouse_worker.erase import erase
 from bakehouse_worker.reader import StoreReader
 from bakehouse_worker.store import outcomes
+from bakehouse_worker.store.deadletters import requeue_failed
 
 
 @pytest.fixture
@@ -268,3 +269,26 @@ def test_a_span_of_a_large_job_is_found_by_an_index_and_sorted_by_none(world):
         ]
     assert len(plans) >= 6
     assert not [plan for plan in plans if "TEMP B-TREE" in plan]
+
+
+def test_a_receipt_that_was_rejected_stays_so_when_the_record_of_its_custom_id_goes_again(door):
+    """A record that is requeued is a new generation, and was taken for what came in the place of any other body."""
+    door.let_go("none")
+    first = door.client.enqueue_record(door.params(model="none"), custom_id="a", job="job")
+    second = door.client.enqueue_record(door.params("another prompt"), custom_id="a", job="job")
+    door.run_to_end()
+    assert requeue_failed(door.runtime.database, "job") == 1
+    door.run_to_end()
+    assert [outcome.status for outcome in wait([first, second], timeout=5)] == ["failed", "rejected"]
+
+
+@pytest.mark.parametrize("wrong", ["ticket-42", ["ticket-42"], [None, 7]])
+def test_what_is_no_receipt_is_refused_in_one_sentence(wrong):
+    with pytest.raises(InvalidRecord, match=r"^receipts: must be what enqueue_record\(\) returned"):
+        wait(wrong)
+
+
+@pytest.mark.parametrize("wrong", [Receipt("job", "a", ""), 42, "", "a\0b", "\ud800"])
+def test_what_can_be_no_custom_id_is_refused_in_one_sentence(wrong):
+    with pytest.raises(InvalidRecord, match=r"^custom_id: "):
+        get_outcome(wrong)

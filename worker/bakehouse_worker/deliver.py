@@ -49,17 +49,13 @@ class Turn:
     taken: list[Key] = field(default_factory=list)
     written: float = field(default_factory=time.monotonic)
 
-    def holds(self, seconds: float) -> bool:
-        """Tell whether all in hand is leased for so long; prolong the lease if it is not. False if somebody took it over."""
+    def hold(self, seconds: float) -> None:
+        """Lease what is in hand for so long at least. What somebody took over, or withdrew, is in hand no more."""
         database = self.runtime.database
         if self.hand and self.lease < database.now() + seconds + GRACE:
             self.write()
-            renewed = deliveries.renew(database, list(self.hand), self.lease, _hold(self.runtime, seconds))
-            if renewed is None:
-                self.hand.clear()
-                return False
-            self.lease = renewed
-        return True
+            self.lease, held = deliveries.renew(database, list(self.hand), self.lease, _hold(self.runtime, seconds))
+            self.hand = {key: self.hand[key] for key in held}
 
     def took(self, keys: Sequence[Key]) -> None:
         """Note that a sink took these."""
@@ -111,15 +107,17 @@ def _hand_over(runtime: Runtime, parcels: Sequence[Parcel], tried: Tried) -> Non
     for parcel in parcels:
         by_sink.setdefault(parcel.sink, []).append(parcel)
     for name, group in by_sink.items():
-        turn.holds(runtime.settings.deliver_timeout)
+        turn.hold(runtime.settings.deliver_timeout)
         sink = _sink(turn, name, group)
         if sink is None:
             continue
         seconds = sink.terms.timeout or runtime.settings.deliver_timeout
         for part in _calls(sink, group):
-            if runtime.stopping() or name in runtime.resting.names() or not turn.holds(seconds):
+            if runtime.stopping() or name in runtime.resting.names():
                 break
-            _call(turn, sink, part, seconds)
+            turn.hold(seconds)
+            if held := [parcel for parcel in part if parcel.key in turn.hand]:
+                _call(turn, sink, held, seconds)
     turn.end()
 
 

@@ -22,8 +22,8 @@ from bakehouse_worker.store import outcomes, reading
 from bakehouse_worker.store.database import Database
 from bakehouse_worker.store.outcomes import Row
 
-#: Records per read of the store.
-SPAN = 500
+#: Records per read of the store, and of a follower's look at what has ended.
+SPAN, FOLLOWED = 500, 5_000
 
 
 def in_order(database: Database, job_id: int, job: str, custom_ids: Iterable[str]) -> Iterator[tuple[bytes, bool]]:
@@ -100,13 +100,17 @@ def follow(
         views = reading.some_jobs(database, [job])
         done = bool(views) and views[0].expected is not None and views[0].expected <= views[0].known == views[0].ended
         start = max(since, max(told.values(), default=0.0) - outcomes.OVERLAP)
-        ended = outcomes.settled(database, views[0].id, start) if views else ()
-        new = {each[:3]: each[3] for each in ended if each[:3] not in told}
-        yield from filter(wanted, outcomes.by_id(database, [record_id for record_id, _, _ in new]))
-        told = {key: at for key, at in (told | new).items() if at >= start}
-        if done and not new:
+        ended = outcomes.settled(database, views[0].id, start) if views else iter(())
+        came = False
+        while part := list(islice(ended, FOLLOWED)):
+            new = {each[:3]: each[3] for each in part if each[:3] not in told}
+            yield from filter(wanted, outcomes.by_id(database, [record_id for record_id, _, _ in new]))
+            latest = part[-1][3]  # they come by time: of what is older, nothing comes again
+            told = {key: at for key, at in (told | new).items() if at >= latest - outcomes.OVERLAP}
+            came = came or bool(new)
+        if done and not came:
             return
-        if not new:
+        if not came:
             pause()
 
 

@@ -20,8 +20,12 @@ GRACE = 5.0
 STDERR = 2
 
 
-class TimedOut(BaseException):
-    """The code took longer than its limit. No Exception, so that a handler's own `except Exception` lets it through."""
+class TimedOut(KeyboardInterrupt):
+    """The code took longer than its limit. No Exception, so that a handler's own `except Exception` lets it through.
+
+    Libraries take it for Ctrl-C and clean up as they do then: psycopg cancels its query on the server, where it would run on with
+    its locks and be waited for without a limit; asyncio lets it out of its loop at once.
+    """
 
 
 @contextmanager

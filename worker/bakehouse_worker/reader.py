@@ -57,8 +57,7 @@ class StoreReader:
                 row = rows.get(receipt.custom_id)
                 if row is not None and row.state in TERMINAL and _is_of(row, receipt):
                     found[receipt] = outcome(row)
-            open_ones = [each for each in part if each not in found and (each.digest or each.custom_id not in rows)]
-            found |= self._refused(open_ones)
+            found |= self._refused([each for each in part if _may_be_refused(each, rows.get(each.custom_id))])
         return found
 
     def _refused(self, receipts: Sequence[Receipt]) -> dict[Receipt, Outcome]:
@@ -115,6 +114,11 @@ class StoreReader:
 
     def _job(self, name: str) -> JobView | None:
         return next(iter(reading.some_jobs(self._database, [name])), None)
+
+
+def _may_be_refused(receipt: Receipt, row: Row | None) -> bool:
+    """Tell whether a receipt may be for a body that was refused, because the record under its custom_id has another, or none."""
+    return row is None or receipt.digest not in ("", row.digest)
 
 
 def _is_of(row: Row, receipt: Receipt) -> bool:

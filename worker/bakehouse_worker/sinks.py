@@ -16,6 +16,8 @@ from bakehouse.handlers import Terms, terms_of
 TASK = "task:"
 #: Seconds; the longest rest of a sink.
 LONGEST_REST = 600.0
+#: How often a rest doubles at most: a sink that never gets well is not counted to where numbers end.
+DOUBLINGS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Resting:
     def rest(self, name: str, seconds: float) -> None:
         """Let a sink rest: its call took `seconds` and was ended."""
         times = self._until.get(name, (0.0, 0))[1]
-        self._until[name] = self._clock() + min(LONGEST_REST, seconds * 2**times), times + 1
+        self._until[name] = self._clock() + min(LONGEST_REST, seconds * 2.0**times), min(times + 1, DOUBLINGS)
 
     def well(self, name: str) -> None:
         """A sink took what it was handed."""

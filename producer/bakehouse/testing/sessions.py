@@ -19,11 +19,12 @@ _KEY = "bakehouse.testing"
 
 @dataclass
 class _Held:
-    """Entries that hang on a transaction, and on a savepoint inside it if there is one."""
+    """Entries that hang on a transaction, and on a savepoint inside it if there is one; `take` is that test's which wrote them."""
 
     root: SessionTransaction | None
     savepoint: SessionTransaction | None
     entries: Entries
+    take: Callable[[Entries], None]
 
 
 def hold(session: Session, entries: Entries, take: Callable[[Entries], None]) -> None:
@@ -33,16 +34,16 @@ def hold(session: Session, entries: Entries, take: Callable[[Entries], None]) ->
     held: list[_Held] | None = session.info.get(_KEY)
     if held is None:
         held = session.info[_KEY] = []
-        event.listen(session, "after_commit", _Committed(held, take))
+        event.listen(session, "after_commit", _Committed(held))
         event.listen(session, "after_soft_rollback", _RolledBack(held))
-    held.append(_Held(session.get_transaction(), session.get_nested_transaction(), entries))
+    held.append(_Held(session.get_transaction(), session.get_nested_transaction(), entries, take))
 
 
 class _Committed:
     """Hears of every commit, a savepoint's too: what hung on that hangs on what is around it now."""
 
-    def __init__(self, held: list[_Held], take: Callable[[Entries], None]) -> None:
-        self._held, self._take = held, take
+    def __init__(self, held: list[_Held]) -> None:
+        self._held = held
 
     def __call__(self, session: Session) -> None:
         root, savepoint = session.get_transaction(), session.get_nested_transaction()
@@ -53,7 +54,7 @@ class _Committed:
             return
         for each in self._held:
             if each.root is root:  # what a session that was closed without a word left is not wanted
-                self._take(each.entries)
+                each.take(each.entries)
         self._held.clear()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, bindparam, case, delete, insert, literal, select, update
+from sqlalchemy import Connection, bindparam, case, insert, literal, select, update
 
 from bakehouse_worker.rewriting import Changes
 from bakehouse_worker.states import RecordState
@@ -18,9 +18,9 @@ from bakehouse_worker.store.caveats import Caveats
 from bakehouse_worker.store.counters import Deltas
 from bakehouse_worker.store.database import Database, spans
 from bakehouse_worker.store.records import start_again
-from bakehouse_worker.tables import Body, Delivery, Job, Lane, Record, table
+from bakehouse_worker.tables import Body, Job, Lane, Record, table
 
-_record, _body, _job, _lane, _delivery = (table(m) for m in (Record, Body, Job, Lane, Delivery))
+_record, _body, _job, _lane = (table(m) for m in (Record, Body, Job, Lane))
 
 #: Bytes of params in memory at a time.
 PIECE = 8_000_000
@@ -58,8 +58,6 @@ def requeue(database: Database, ids: Sequence[int], state: RecordState, changes:
             _rewritten(connection, mine, now)
         else:
             start_again(connection, mine, now, generation=_record.c.generation + 1)
-            waiting = _delivery.c.record_id.in_(mine) & (_delivery.c.state == "waiting")
-            connection.execute(delete(_delivery).where(waiting))
             deltas.move([row.job_id for row in rows], state, RecordState.PENDING)
         odd_ones.write(database, connection)
         deltas.write(database, connection)

@@ -112,15 +112,13 @@ def claim_lost(database: Database, seconds: float, most: int, resting: Collectio
         return next(iter(_parcels(database, keys)), None)
 
 
-def renew(database: Database, keys: Sequence[Key], lease: float, seconds: float) -> float | None:
-    """Prolong a lease that ends at `lease`; returns its new end, or None if any of these has been taken over."""
-    now = database.now()
-    held = _MINE & _WAITING & (_delivery.c.lease_until == lease)
+def renew(database: Database, keys: Sequence[Key], lease: float, seconds: float) -> tuple[float, list[Key]]:
+    """Prolong a lease that ends at `lease`; returns its new end, and those of these that nobody has taken over or withdrawn."""
+    until = database.now() + seconds
+    mine = update(_delivery).where(_MINE, _WAITING, _delivery.c.lease_until == lease).values(lease_until=until)
     with database.write() as connection:
-        for one in _bound(keys):
-            if not connection.execute(update(_delivery).where(held).values(lease_until=now + seconds), one).rowcount:
-                return None  # the others run out soon
-    return now + seconds
+        bound = zip(keys, _bound(keys), strict=True)
+        return until, [key for key, one in bound if connection.execute(mine, one).rowcount]
 
 
 def hand_back(database: Database, keys: Sequence[Key], lease: float) -> None:
@@ -151,9 +149,19 @@ def with_mark(database: Database, keys: Sequence[Key]) -> Iterator[tuple[Session
             for key in keys
             if connection.execute(update(_delivery).where(_mine(key), _WAITING).values(_TAKEN)).rowcount
         ]
-        with Session(bind=connection, join_transaction_mode="create_savepoint") as session:
+        session = _Lent(bind=connection, join_transaction_mode="create_savepoint")
+        try:
             yield session, taken
             session.commit()
+        finally:
+            Session.close(session)
+
+
+class _Lent(Session):
+    """A session that the application does not own: at the end of a `with session:` of its own, nothing it wrote is taken back."""
+
+    def close(self) -> None:
+        """Leave it open: who lent it closes it."""
 
 
 def again(database: Database, keys: Sequence[Key], delays: Sequence[float], error: str) -> None:

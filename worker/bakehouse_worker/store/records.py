@@ -17,9 +17,9 @@ from bakehouse_worker.store.counters import REJECTED, Deltas, per_job
 from bakehouse_worker.store.database import Database, spans
 from bakehouse_worker.store.lanes import Common, Jobs
 from bakehouse_worker.store.tombstones import Buried, Name
-from bakehouse_worker.tables import Body, Job, Record, Rejected, table
+from bakehouse_worker.tables import Body, Delivery, Job, Record, Rejected, table
 
-_record, _body, _job = table(Record), table(Body), table(Job)
+_record, _body, _job, _delivery = table(Record), table(Body), table(Job), table(Delivery)
 
 #: How the reason of a receipt begins that the database would not take; what follows is the database's own word.
 REFUSED_BY_DATABASE = "the database refuses it"
@@ -142,7 +142,12 @@ def known_digests(database: Database, job: str, custom_ids: Sequence[str]) -> di
 
 
 def start_again(connection: Connection, ids: Sequence[int], now: float, **values: Any) -> None:
-    """Make records that have ended `pending` under the next attempt, with all their attempts; `values` are more columns."""
+    """Make records that have ended `pending` under the next attempt, with all their attempts; `values` are more columns.
+
+    An outcome that was not delivered, or was given up, is withdrawn: the new one is told instead.
+    """
+    untold = _delivery.c.record_id.in_(ids) & _delivery.c.state.in_(("waiting", "failed"))
+    connection.execute(delete(_delivery).where(untold))
     connection.execute(
         update(_record)
         .where(_record.c.id.in_(ids))
