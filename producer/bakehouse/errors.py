@@ -77,5 +77,5 @@ class NotEnded(BakehouseError, TimeoutError):
 
     def __init__(self, message: str, outcomes: Sequence[Outcome] = (), waiting: Sequence[Receipt] = ()) -> None:
         super().__init__(message)
-        self.outcomes = list(outcomes)
-        self.waiting = list(waiting)
+        self.outcomes: list[Outcome] = list(outcomes)
+        self.waiting: list[Receipt] = list(waiting)

@@ -50,7 +50,7 @@ class Outcome:
     usage, cost  of the latest sending: tokens, and USD (None if it did not succeed or its model has no known price)
     model        that answered; None without an answer
     stop_reason  of the answer: look at it, an answer may be cut short (`max_tokens`) or be a refusal (`refusal`)
-    metadata     what was given when it was enqueued
+    metadata     what was given when it was enqueued; empty if nothing was
     delivery_id  stable over repeated deliveries of this outcome: what makes a handler idempotent
     raw          the API's own result object as JSON; empty if there was none, or it was pruned or erased
     """
@@ -65,7 +65,7 @@ class Outcome:
     cost: float | None = None
     model: str | None = None
     stop_reason: str | None = None
-    metadata: Mapping[str, Any] | None = field(default=None, repr=False)
+    metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
     raw: bytes = field(default=b"", repr=False)
 
     @property

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import orjson
 import pytest
 
-from bakehouse import InboxFull
+from bakehouse import Client, InboxFull
 from bakehouse.contract import Record
 from bakehouse_worker import accept as station
 from bakehouse_worker.accept import accept, waiting
 from bakehouse_worker.store import reading, records
 from bakehouse_worker.store.records import Entry
+from bakehouse_worker.ticking import due_doorbells
 
 
 def test_a_record_that_is_enqueued_is_accepted_once_and_leaves_the_inbox(world):
@@ -197,3 +198,17 @@ def test_two_workers_that_read_the_same_records_in_opposite_order_do_not_lock_ea
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(work, (forwards, backwards))
     assert (first.new + second.new, first.same + second.same) == (1_500, 1_500)
+
+
+def test_bytes_that_are_counted_though_the_inbox_is_empty_do_not_keep_producers_out(world, redis_url):
+    """The answer to the deletes was lost: the entries are gone, and were never counted down."""
+    runtime = world.runtime
+    runtime.redis.set(runtime.keys.inbox_bytes, 100_001)
+    small = Client(redis_url, prefix=world.prefix, max_inbox_bytes=100_000)
+    with pytest.raises(InboxFull):
+        small.enqueue_record(world.params())
+    assert ("accept", ()) in list(due_doorbells(runtime))
+    assert accept(runtime) == 0
+    small.enqueue_record(world.params())
+    assert accept(runtime) == 1
+    assert ("accept", ()) not in list(due_doorbells(runtime))

@@ -17,6 +17,7 @@ from bakehouse.contract import GROUP
 from bakehouse_worker.accept import accept
 from bakehouse_worker.erase import erase
 from bakehouse_worker.reader import StoreReader
+from bakehouse_worker.store import outcomes
 from bakehouse_worker.store.deadletters import requeue_failed
 
 
@@ -187,7 +188,7 @@ def test_what_was_erased_is_told_without_its_content(door):
     door.run_to_end()
     erase(door.runtime, "a", "job")
     found = get_outcome("a", job="job")
-    assert (found.status, found.raw, found.text, found.result, found.metadata) == ("succeeded", b"", "", {}, None)
+    assert (found.status, found.raw, found.text, found.result, found.metadata) == ("succeeded", b"", "", {}, {})
 
 
 def test_the_twins_for_asyncio_do_the_same_and_leave_the_loop_alone(door):
@@ -268,3 +269,26 @@ def test_what_is_no_receipt_is_refused_in_one_sentence(wrong):
 def test_what_can_be_no_custom_id_is_refused_in_one_sentence(wrong):
     with pytest.raises(InvalidRecord, match=r"^custom_id: "):
         get_outcome(wrong)
+
+
+def test_a_span_of_a_large_job_is_found_by_an_index_and_sorted_by_none(world):
+    """SQLite takes the index by custom_id for any job, and sorts all of it for every span, if it has no better one."""
+    database = world.runtime.database
+    if not database.sqlite:
+        pytest.skip("PostgreSQL chooses by what it has counted")
+    statements = []
+    event.listen(database.engine, "before_cursor_execute", lambda *about: statements.append(about[2:4]))
+    world.enqueue(2)
+    world.run_to_end()
+    statements.clear()
+    for _ in range(2):
+        assert len(list(outcomes.iterate(database, world.job().id, span=1, metadata=True))) == 2
+        assert len(list(outcomes.settled(database, world.job().id, 0.0))) == 2
+    with database.read() as connection:
+        plans = [
+            str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values).all())
+            for sql, values in list(statements)
+            if "ORDER BY record" in sql
+        ]
+    assert len(plans) >= 6
+    assert not [plan for plan in plans if "TEMP B-TREE" in plan]

@@ -73,7 +73,20 @@ def accept(runtime: Runtime, *, stale_after: float | None = None) -> int:
         )
         if time.monotonic() > deadline or runtime.stopping():
             break
+    if not read:
+        _tare(runtime)
     return read
+
+
+def is_due(runtime: Runtime) -> bool:
+    """Tell whether entries stand in the inbox, or bytes are counted that are not there: a lost answer left them, and they would
+    keep producers out for ever.
+    """
+    pipeline = runtime.redis.pipeline(transaction=False)
+    pipeline.xlen(runtime.keys.inbox)
+    pipeline.get(runtime.keys.inbox_bytes)
+    entries, held = pipeline.execute()
+    return bool(entries or int(held or 0))
 
 
 def waiting(runtime: Runtime) -> int:
@@ -214,9 +227,13 @@ def _acknowledge(runtime: Runtime, done: Sequence[tuple[bytes, int]]) -> None:
     freed = sum(size for (_, size), gone in zip(done, removed, strict=True) if gone)  # an entry counts once
     try:
         runtime.redis.decrby(held, freed)
-        runtime.redis.eval(_TARE, 2, inbox, held)
+        _tare(runtime)
     except redis.ResponseError as error:  # still full: the counter is set to rights when the inbox is empty
         log.warning("inbox bytes not counted", reason=str(error).split(" ")[0])
+
+
+def _tare(runtime: Runtime) -> None:
+    runtime.redis.eval(_TARE, 2, runtime.keys.inbox, runtime.keys.inbox_bytes)
 
 
 def _park(runtime: Runtime, unreadable: Sequence[tuple[bytes, dict[bytes, bytes], str]]) -> None:

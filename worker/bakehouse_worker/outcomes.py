@@ -28,7 +28,7 @@ def outcome(row: Row) -> Outcome:
         cost=row.cost,
         model=row.model,
         stop_reason=row.stop_reason,
-        metadata=orjson.loads(row.metadata) if row.metadata else None,
+        metadata=orjson.loads(row.metadata) if row.metadata else {},
         raw=_raw(row),
     )
 

@@ -78,10 +78,11 @@ class Record(SQLModel, table=True):
 
     __table_args__ = (
         Index("record_by_custom_id", "job_id", "custom_id", unique=True),
+        Index("record_of_job", "job_id", "id"),
         _partial("state = 'pending'", "record_due", "lane_id", "next_at", "seq"),
         _partial("state = 'packed'", "record_of_batch", "batch_id", "id"),
         _partial("state = 'failed'", "record_failed", "job_id", "id"),
-        # What has ended, oldest first: in one of these two, so that neither step of pruning meets what it has done.
+        # What has ended, oldest first: in one of these, so that neither step of pruning meets what it has done.
         _partial(_WITH_CONTENT, "record_with_content", "settled_at", "id"),
         _partial(_WITHOUT_CONTENT, "record_without_content", "settled_at", "id"),
         {"sqlite_autoincrement": True},  # ids are told outside (deliveries, the wire): a pruned one never comes again
@@ -278,9 +279,8 @@ class Hold(SQLModel, table=True):
     """Why submissions wait, since when, and until when (None: until a person or a probe ends it)."""
 
     scope: str = Field(primary_key=True)  #: `submit` (all of them), `model:NAME` or `job:NAME`
-    kind: (
-        str  #: paused (a person), circuit (the API refuses), retry_after, restored (from a backup), parked (model, job)
-    )
+    #: paused (a person), circuit (the API refuses), retry_after, restored (from a backup), parked (model, job)
+    kind: str
     reason: str
     since: float
     until: float | None = None

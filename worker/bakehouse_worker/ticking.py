@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from bakehouse_worker import epoch, relay
+from bakehouse_worker import accept, epoch, relay
 from bakehouse_worker.app import CONTROL, DELIVER, ROUTES, TRANSFER
 from bakehouse_worker.chunk import worthwhile
 from bakehouse_worker.rescue import look_is_due
@@ -72,7 +72,7 @@ def due_doorbells(runtime: Runtime) -> Iterator[Doorbell]:
 
 def _due(runtime: Runtime) -> Iterator[Doorbell]:
     found = due_work.due(runtime.database, LIMIT)
-    if runtime.redis.exists(runtime.keys.inbox) and runtime.redis.xlen(runtime.keys.inbox):
+    if accept.is_due(runtime):
         yield "accept", ()
     if found.leases or ((found.doubts or found.watched) and look_is_due(runtime, doubting=found.doubts)):
         yield "rescue", ()

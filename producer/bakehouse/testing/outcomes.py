@@ -51,7 +51,7 @@ def make_outcome(
         cost=cost,
         model=model if answered else None,
         stop_reason=stop_reason if answered else None,
-        metadata=metadata,
+        metadata=metadata or {},
         raw=orjson.dumps(_answer(text, model, stop_reason, tokens or Usage())) if answered else _trouble(status, told),
     )
 
