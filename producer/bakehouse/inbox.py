@@ -67,6 +67,25 @@ class Inbox:
             raise InboxUnavailable(_why(error)) from error
         return int(held or 0) >= self._max_bytes
 
+    def mark(self) -> bytes:
+        """Return the id of the last entry that was ever appended; `0-0` if none was. Raises InboxUnavailable."""
+        try:
+            told: Any = self._connection.xinfo_stream(self._keys[0])
+        except ResponseError:  # there is no stream yet
+            return b"0-0"
+        except RedisError as error:
+            raise InboxUnavailable(_why(error)) from error
+        last: bytes = told["last-generated-id"]
+        return last
+
+    def passed(self, mark: bytes) -> bool:
+        """Tell whether every entry up to a mark has been accepted and is gone. Raises InboxUnavailable."""
+        try:
+            oldest: Any = self._connection.xrange(self._keys[0], count=1)
+        except RedisError as error:
+            raise InboxUnavailable(_why(error)) from error
+        return not oldest or _order(oldest[0][0]) > _order(mark)
+
     def _append_to_disk(self, arguments: Sequence[bytes | int]) -> tuple[int, int]:
         """Append and wait for the disk in one pipeline: WAITAOF speaks of what its own connection wrote, and of nothing else.
 
@@ -115,6 +134,10 @@ class Inbox:
 
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+def _order(entry_id: bytes) -> tuple[int, ...]:
+    return tuple(map(int, entry_id.split(b"-")))
 
 
 def _why(error: RedisError) -> str:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
 from bakehouse.client import Receipt, default_client
-from bakehouse.errors import ConfigurationError, InvalidRecord, NotEnded
+from bakehouse.errors import ConfigurationError, InboxUnavailable, InvalidRecord, NotEnded
 from bakehouse.outcome import Outcome
 from bakehouse.record import check_custom_id, check_job
 
@@ -138,12 +138,14 @@ class Job:
     def wait(self, *, timeout: float | None = None) -> Progress:
         """Wait until the job is done: closed, and everything that it expects has ended. Returns its last progress.
 
-        Raises NotEnded after `timeout` seconds; a job that nobody closes is never done.
+        Whatever was enqueued before the call is waited for, too, also in a job that was done before. Raises NotEnded after `timeout`
+        seconds; a job that nobody closes is never done.
         """
-        progress = Progress(self.name)
+        progress, accepted = Progress(self.name), _accepted()
         for _ in _looks({self.name}, timeout):
+            all_in = accepted()  # asked first: what is accepted after this is not what was enqueued before
             progress = self.progress()
-            if progress.done:
+            if all_in and progress.done:
                 return progress
         left = f"{progress.ended:,} of {progress.known:,} records have ended"
         state = left if progress.expected is not None else f"{left}, and the job is not closed: call .close()"
@@ -165,6 +167,23 @@ class Job:
 def job(name: str) -> Job:
     """Return a job by its name, to look at it, wait for it, close or cancel it."""
     return Job(check_job(name))
+
+
+def _accepted() -> Callable[[], bool]:
+    """Return what tells whether everything has been accepted that stands in the inbox now. A process without a Redis cannot know."""
+    try:
+        inbox = default_client()._inbox
+        mark = inbox.mark()
+    except (ConfigurationError, InboxUnavailable):
+        return lambda: True
+    passed = False
+
+    def accepted() -> bool:
+        nonlocal passed
+        passed = passed or inbox.passed(mark)
+        return passed
+
+    return accepted
 
 
 def _looks(jobs: set[str], timeout: float | None) -> Iterator[set[str]]:

@@ -365,3 +365,78 @@ def test_an_on_result_that_names_nothing_is_refused_at_the_call(world, wrong):
 def test_a_handler_without_a_limit_is_refused_where_it_is_written(wrong):
     with pytest.raises(ConfigurationError, match="timeout must be above 0"):
         handler(timeout=wrong)
+
+
+def test_outcomes_of_other_handlers_do_not_wait_behind_one_that_ends_its_worker_each_time(make_world, application):
+    world = make_world(max_attempts=50)
+
+    def die(outcome):
+        raise KeyboardInterrupt
+
+    application.die = die
+    world.enqueue(5, text="deadly", on_result="an_application:die")
+    world.enqueue(5, job="other", text="innocent", on_result="an_application:save")
+    while reading.deliveries(world.runtime.database).get("waiting", 0) < 10:
+        world.tick_without_delivery()
+        world.pass_time(61)
+    for deaths in range(3):  # the first ends with all ten in hand, the second and the third with a deadly one alone
+        if deaths < 2 or len(application.seen) < 5:
+            with pytest.raises(KeyboardInterrupt):
+                deliver(world.runtime)
+        world.pass_time(OVER)
+    assert sorted(ids(application.seen)) == [f"innocent {n}" for n in range(5)]
+
+
+def test_what_waited_behind_a_lost_one_goes_on_at_once_when_that_one_was_taken(world, application):
+    application.save = lambda outcome: (_ for _ in ()).throw(KeyboardInterrupt)
+    done(world, 5, on_result="an_application:save")
+    with pytest.raises(KeyboardInterrupt):
+        deliver(world.runtime)
+    application.save = application.seen.append
+    sinks.find.cache_clear()
+    world.pass_time(OVER)
+    assert deliver(world.runtime) == Tried(delivered=5)
+
+
+def test_a_claim_has_no_more_answers_than_fit_into_memory_and_one_at_least(world, application, monkeypatch):
+    monkeypatch.setattr(deliveries, "BYTES", 1_000)
+    done(world, 6, on_result="an_application:save")
+    size = len(next(iter(world.endings().values())).line)
+    assert len(deliveries.claim(world.runtime.database, 100, 60)) == max(1, 1_000 // size)
+    monkeypatch.setattr(deliveries, "BYTES", 1)
+    assert len(deliveries.claim(world.runtime.database, 100, 60)) == 1
+
+
+def test_two_stores_never_give_one_delivery_id_to_two_outcomes(make_world, application):
+    for world in (make_world(), make_world()):
+        done(world, 2, on_result="an_application:save")
+        deliver(world.runtime)
+    assert len({outcome.delivery_id for outcome in application.seen}) == 4
+
+
+def test_a_brokers_outage_makes_no_dead_letters_of_tasks(make_world, application):
+    from celery import Celery
+
+    world = make_world(max_attempts=2, celery_app="an_application:app")
+    application.app = Celery("market", broker="redis://127.0.0.1:1/0")
+    application.app.conf.broker_transport_options = {"max_retries": 0}
+    application.app.conf.task_publish_retry = False
+    done(world, 1, on_result="task:market.save")
+    for _ in range(4):
+        assert deliver(world.runtime).failed == 1
+        world.pass_time(4_000)
+    assert states(world) == [("waiting", 4)]
+
+
+def test_a_task_that_a_handler_sends_goes_to_the_applications_own_app(make_world, application):
+    from celery import Celery, current_app
+
+    from bakehouse_worker.app import app as ours
+
+    world = make_world(celery_app="an_application")
+    application.app = Celery("market", broker="memory://")
+    application.save = lambda outcome: application.seen.append(current_app.main)
+    done(world, 1, on_result="an_application:save")
+    assert deliver(world.runtime) == Tried(delivered=1)
+    assert application.seen == ["market"]
+    assert current_app.main == ours.main

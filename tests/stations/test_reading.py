@@ -292,3 +292,20 @@ def test_what_is_no_receipt_is_refused_in_one_sentence(wrong):
 def test_what_can_be_no_custom_id_is_refused_in_one_sentence(wrong):
     with pytest.raises(InvalidRecord, match=r"^custom_id: "):
         get_outcome(wrong)
+
+
+def test_a_job_that_was_done_before_waits_for_what_was_enqueued_since(door):
+    """Last week's close and answers are in the store; this week's records are in the inbox still."""
+    work = bakehouse.job("weekly")
+    send(door, "a", "b", job="weekly")
+    work.close()
+    door.run_to_end("weekly")
+    assert work.wait(timeout=5).succeeded == 2
+    send(door, "c", "d", job="weekly")
+    work.close()
+    with pytest.raises(NotEnded):
+        work.wait(timeout=0.2)
+    worker = threading.Timer(0.2, lambda: (accept(door.runtime), door.run_to_end("weekly")))
+    worker.start()
+    assert work.wait(timeout=30).succeeded == 4
+    worker.join()

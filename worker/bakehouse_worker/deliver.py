@@ -7,6 +7,7 @@ rests for a while, so that the others come before it. What was in hand when the 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -89,6 +90,8 @@ def deliver(runtime: Runtime) -> Tried:
             break
         log.warning("taken over from a lost worker", record=lost.row.record_id, attempts=lost.attempts)
         _hand_over(runtime, [lost], tried)
+        if lost.sink not in runtime.resting.names():  # whatever came of it, it ended no worker
+            deliveries.let_go(runtime.database, lost.sink)
     if tried.delivered or tried.failed:
         log.info("delivered", outcomes=tried.delivered, failed=tried.failed)
     return tried
@@ -153,7 +156,7 @@ def _call(turn: Turn, sink: Sink, part: Sequence[Parcel], seconds: float) -> Non
             _take_with_mark(turn, sink, part, seconds)
         else:
             with limited(seconds):
-                sink.take([outcomes.outcome(parcel.row) for parcel in part])
+                sink.take([outcomes.outcome(parcel.row, turn.runtime.installation) for parcel in part])
             turn.took([parcel.key for parcel in part])
     except TimedOut:
         resting.rest(name, seconds)
@@ -171,7 +174,7 @@ def _call(turn: Turn, sink: Sink, part: Sequence[Parcel], seconds: float) -> Non
 def _take_with_mark(turn: Turn, sink: Sink, part: Sequence[Parcel], seconds: float) -> None:
     """Commit what the handler writes together with the mark, or neither. What somebody else delivered meanwhile is left out."""
     with deliveries.with_mark(turn.runtime.database, [parcel.key for parcel in part]) as (session, mine):
-        told = [outcomes.outcome(parcel.row) for parcel in part if parcel.key in mine]
+        told = [outcomes.outcome(parcel.row, turn.runtime.installation) for parcel in part if parcel.key in mine]
         if told:
             with limited(seconds):
                 sink.take(told, session)
@@ -183,8 +186,9 @@ def _failed(turn: Turn, parcels: Sequence[Parcel], error: BaseException) -> None
     database, limits, dice = turn.runtime.database, turn.runtime.limits, turn.runtime.dice
     reason = type(error).__name__
     told = _text(error)
-    over = [parcel for parcel in parcels if parcel.attempts + 1 >= limits.max_attempts]
-    rest = [parcel for parcel in parcels if parcel.attempts + 1 < limits.max_attempts]
+    most = math.inf if sinks.is_away(parcels[0].sink, error) else limits.max_attempts
+    over = [parcel for parcel in parcels if parcel.attempts + 1 >= most]
+    rest = [parcel for parcel in parcels if parcel.attempts + 1 < most]
     deliveries.failed(database, [parcel.key for parcel in over], told)
     delays = [retry.backoff(parcel.attempts, limits, dice()) for parcel in rest]
     deliveries.again(database, [parcel.key for parcel in rest], delays, told)

@@ -59,7 +59,7 @@ COLUMNS = (
 
 def csv_row(row: Row) -> bytes:
     """Return a record's line of a CSV under COLUMNS: text as the answer has it, cost in USD, the end as UTC in ISO 8601."""
-    told = outcome(row)
+    told = outcome(row, "")
     usage, error = told.usage, told.error
     ended = "" if row.settled_at is None else datetime.fromtimestamp(row.settled_at, UTC).isoformat(timespec="seconds")
     return _csv(

@@ -80,9 +80,16 @@ def write_file(database: Database, job: str, wanted: Wanted, path: Path) -> int:
 
 def _rows(database: Database, job: str, wanted: Wanted) -> Iterator[Row]:
     if wanted.follow:
+        _tell_if_unknown(database, job)
         return export.follow(database, job, wanted.since, lambda row: row.state in wanted.states, _pause)
     [view] = reading.jobs(database, job)
     return outcomes.iterate(database, view.id, states=wanted.states, since=wanted.since)
+
+
+def _tell_if_unknown(database: Database, job: str) -> None:
+    """A job may be followed before its first record is accepted; a mistyped one would be followed for ever."""
+    if not reading.some_jobs(database, [job]):
+        sys.stderr.write(f"bakehouse: no job {job!r} is known yet; waiting for it (Ctrl-C ends)\n")
 
 
 def _pause() -> None:

@@ -15,14 +15,18 @@ from bakehouse_worker.store.outcomes import Row
 _LINE = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*"[\w-]*"\s*,\s*"result"\s*:\s*(.*\S)\s*\}\s*', re.DOTALL)
 
 
-def outcome(row: Row) -> Outcome:
-    """Return a record that has ended as an Outcome. What the answer was is not told where its content is gone."""
+def outcome(row: Row, installation: str) -> Outcome:
+    """Return a record that has ended as an Outcome. What the answer was is not told where its content is gone.
+
+    The delivery id names the installation, because every store counts its records from 1, and what was asked, because a restored one
+    gives a number again.
+    """
     return Outcome(
         job=row.job,
         custom_id=row.custom_id,
         status=row.state,
         attempts=row.sendings,
-        delivery_id=f"{row.record_id}-{row.generation}",
+        delivery_id=f"{installation}-{row.record_id}-{row.generation}-{row.digest[:8]}",
         error=_error(row),
         usage=_usage(row),
         cost=row.cost,

@@ -56,7 +56,7 @@ class StoreReader:
             for receipt in part:
                 row = rows.get(receipt.custom_id)
                 if row is not None and row.state in TERMINAL and _is_of(row, receipt):
-                    found[receipt] = outcome(row)
+                    found[receipt] = outcome(row, self._runtime.installation)
             found |= self._refused([each for each in part if _may_be_refused(each, rows.get(each.custom_id))])
         return found
 
@@ -83,7 +83,8 @@ class StoreReader:
                 rejected(job, custom_id, reason) for custom_id, reason in reading.every_rejection(self._database, job)
             )
         states = TERMINAL if status is None else (RecordState(status),)
-        return map(outcome, outcomes.iterate(self._database, view.id, states=states, metadata=True))
+        rows = outcomes.iterate(self._database, view.id, states=states, metadata=True)
+        return (outcome(row, self._runtime.installation) for row in rows)
 
     def progress(self, jobs: Sequence[str]) -> dict[str, Progress]:
         """Return the progress of those of these jobs that are known."""

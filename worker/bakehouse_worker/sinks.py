@@ -22,18 +22,24 @@ DOUBLINGS = 30
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """Where outcomes go, and on which terms: one at a time, or `terms.spans` of them; with a session if `terms.transaction`."""
+    """Where outcomes go, and on which terms: one at a time, or `terms.spans` of them; with a session if `terms.transaction`.
+
+    `app` is the application's own Celery app, if it has one: tasks that a handler sends go there.
+    """
 
     call: Callable[..., object]
     terms: Terms
+    app: Any = None
 
     def take(self, outcomes: Sequence[Outcome], session: object = None) -> None:
         """Hand outcomes over: exactly one unless it takes spans. Whatever the application's code raises passes."""
         told: Any = list(outcomes) if self.terms.spans else outcomes[0]
-        if session is None:
-            self.call(told)
-        else:
-            self.call(told, session)
+        if self.app is not None:
+            self.app.set_current()
+        try:
+            self.call(*((told,) if session is None else (told, session)))
+        finally:
+            _keep_our_app()
 
 
 @lru_cache(maxsize=256)
@@ -44,7 +50,7 @@ def find(name: str, celery_app: str) -> Sink:
     function = _named(name)
     if not callable(function):
         raise ConfigurationError(f"on_result {name}: it is a {type(function).__name__}, no function")
-    return Sink(function, terms_of(function))
+    return Sink(function, terms_of(function), _application(celery_app) if celery_app else None)
 
 
 def _named(path: str) -> Any:
@@ -62,11 +68,22 @@ def _keep_our_app() -> None:
     app.set_current()
 
 
+def _application(celery_app: str) -> Any:
+    return _named(celery_app if ":" in celery_app else f"{celery_app}:app")
+
+
+def is_away(sink: str, error: BaseException) -> bool:
+    """Tell whether a task could not be sent because the application's broker is away: it is tried until the broker is back."""
+    from kombu.exceptions import OperationalError
+
+    return sink.startswith(TASK) and isinstance(error, OperationalError | ConnectionError)
+
+
 def _task(target: str, celery_app: str) -> Sink:
     task, _, queue = target.partition("@")
     if not celery_app:
         raise ConfigurationError(f"on_result task:{target} needs BAKEHOUSE_CELERY_APP, such as myapp.celery:app")
-    application = _named(celery_app if ":" in celery_app else f"{celery_app}:app")
+    application = _application(celery_app)
 
     def publish(outcomes: Sequence[Outcome]) -> None:
         with application.producer_pool.acquire(block=True) as producer:

@@ -12,18 +12,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
 from sqlmodel import Session
 
 from bakehouse_worker.store import outcomes
 from bakehouse_worker.store.database import Database
 from bakehouse_worker.store.outcomes import Row
-from bakehouse_worker.tables import Delivery, Lane, Record, table
+from bakehouse_worker.tables import Delivery, Lane, Record, Result, table
 
-_record, _delivery, _lane = table(Record), table(Delivery), table(Lane)
+_record, _delivery, _lane, _result = table(Record), table(Delivery), table(Lane), table(Result)
 
 #: What is told of a delivery whose worker ended while it had it.
 LOST = "the worker ended while the handler ran"
+#: What is told of those that wait until another one of their sink was taken over.
+PUT_OFF = "the worker ended with it in hand, perhaps because of another one"
+#: Bytes of answers in one claim.
+BYTES = 16_000_000
 
 #: (record id, generation)
 Key = tuple[int, int]
@@ -82,25 +86,39 @@ def claim(database: Database, limit: int, seconds: float, resting: Collection[st
     if resting:
         due &= _delivery.c.sink.not_in(resting)
     with database.write() as connection:
-        keys = _lock(database, connection, due, limit)
+        keys = _small_enough(connection, _lock(database, connection, due, limit, (_delivery.c.next_at,)))
         lease = {"lease_until": now + seconds}
         if keys:
             connection.execute(update(_delivery).where(_MINE).values(lease), _bound(keys))
     return _parcels(database, keys)
 
 
+def _small_enough(connection: Connection, keys: Sequence[Key]) -> list[Key]:
+    """Return the first of these whose answers have so many BYTES together: one at least."""
+    latest = (_result.c.record_id == _record.c.id) & (_result.c.attempt == _record.c.attempt)
+    sizes = select(_record.c.id, func.length(_result.c.line)).join(_result, latest)
+    size_of = {each[0]: each[1] for each in connection.execute(sizes.where(_record.c.id.in_([key[0] for key in keys])))}
+    total, fitting = 0, 0
+    for fitting, key in enumerate(keys, 1):
+        total += size_of.get(key[0]) or 0
+        if total > BYTES:
+            return list(keys[: max(1, fitting - 1)])
+    return list(keys[:fitting])
+
+
 def claim_lost(database: Database, seconds: float, most: int, resting: Collection[str] = ()) -> Parcel | None:
     """Take over one delivery whose worker was lost, which costs an attempt; one that has had `most` attempts is given up.
 
-    None if there is no other, but for those of resting sinks.
+    The others of its sink that were lost wait for as long, because it may be the sink that ends its workers: `let_go` frees them. None
+    if there is no other, but for those of resting sinks.
     """
     now = database.now()
-    due = _WAITING & (_delivery.c.lease_until > 0.0) & (_delivery.c.lease_until <= now)
+    due = _WAITING & (_delivery.c.next_at <= now) & (_delivery.c.lease_until > 0.0) & (_delivery.c.lease_until <= now)
     if resting:
         due &= _delivery.c.sink.not_in(resting)
     while True:
         with database.write() as connection:
-            keys = _lock(database, connection, due, 1)
+            keys = _lock(database, connection, due, 1, (_delivery.c.attempts, _delivery.c.next_at))
             if not keys:
                 return None
             tried = {"attempts": _delivery.c.attempts + 1, "error": LOST}
@@ -109,7 +127,16 @@ def claim_lost(database: Database, seconds: float, most: int, resting: Collectio
                 continue
             lease = {"lease_until": now + seconds}
             connection.execute(update(_delivery).where(_mine(keys[0])).values(tried | lease))
+            same = _delivery.c.sink.in_(select(_delivery.c.sink).where(_mine(keys[0])))
+            connection.execute(update(_delivery).where(due, same).values(next_at=now + seconds, error=PUT_OFF))
         return next(iter(_parcels(database, keys)), None)
+
+
+def let_go(database: Database, sink: str) -> None:
+    """Let what waits behind a lost one of a sink be taken over before all others: that one ended no worker."""
+    put_off = _WAITING & (_delivery.c.sink == sink) & (_delivery.c.error == PUT_OFF)
+    with database.write() as connection:
+        connection.execute(update(_delivery).where(put_off).values(next_at=0.0, error=None))
 
 
 def renew(database: Database, keys: Sequence[Key], lease: float, seconds: float) -> tuple[float, list[Key]]:
@@ -200,8 +227,14 @@ def _bound(keys: Sequence[Key]) -> list[dict[str, Any]]:
     return [{"record": record_id, "its_generation": generation} for record_id, generation in keys]
 
 
-def _lock(database: Database, connection: Connection, due: ColumnElement[bool], limit: int) -> list[Key]:
-    keys = select(_delivery.c.record_id, _delivery.c.generation).where(due).order_by(_delivery.c.next_at).limit(limit)
+def _lock(
+    database: Database,
+    connection: Connection,
+    due: ColumnElement[bool],
+    limit: int,
+    order: Sequence[ColumnElement[Any]],
+) -> list[Key]:
+    keys = select(_delivery.c.record_id, _delivery.c.generation).where(due).order_by(*order).limit(limit)
     if not database.sqlite:
         keys = keys.with_for_update(skip_locked=True)
     return [(each.record_id, each.generation) for each in connection.execute(keys)]

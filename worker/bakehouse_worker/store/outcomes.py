@@ -17,6 +17,8 @@ _record, _body, _job, _result = (table(m) for m in (Record, Body, Job, Result))
 
 #: Seconds that a transaction may take from its look at the clock to its commit, for `settled` to miss nothing of it.
 OVERLAP = 30.0
+#: Bytes of answers that are read at a time, about, and the records that are read first, to learn how large theirs are.
+BYTES, FIRST = 8_000_000, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ def iterate(
 
     With `since`, seconds since 1970, only those that ended then or later.
     """
-    after = 0
+    after, most, span = 0, span, min(span, FIRST)
     wanted = query(metadata=metadata).where(_record.c.job_id == job_id, _record.c.state.in_(states))
     if since:
         wanted = wanted.where(_record.c.settled_at >= since)
@@ -130,6 +132,8 @@ def iterate(
         if len(rows) < span:
             return
         after = rows[-1].record_id
+        size = sum(len(each.line or b"") for each in rows) / span
+        span = max(1, min(most, 2 * span, int(BYTES / max(1.0, size))))
 
 
 def settled(database: Database, job_id: int, since: float, span: int = 5_000) -> Iterator[tuple[int, int, int, float]]:
