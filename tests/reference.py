@@ -274,7 +274,7 @@ def default(field: dataclasses.Field[Any]) -> str:
 
 
 def value(found: Any) -> str:
-    shown = f'"{found}"' if isinstance(found, str) else repr(found)
+    shown = f'"{found}"' if isinstance(found, str) else repr(found).replace("b''", 'b""')
     return "..." if " at 0x" in shown else shown
 
 

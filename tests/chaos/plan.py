@@ -21,6 +21,8 @@ SIZES = (3_200, 7_200)
 CRASHES, RARE, TIMES = 3, 3, 3
 #: Points per plan at which a process freezes, twice.
 FREEZES = 2
+#: Points of a plan that aims at what fired too rarely, and how often each is armed in it.
+AIMED, OFTEN = 8, 6
 #: Seconds in which faults begin; records are enqueued over the same time.
 SPAN = 5.0
 
@@ -171,8 +173,7 @@ def plan(seed: int, points: Sequence[str], fired: Mapping[str, int] | None = Non
     ends = [_at_point(point, EXIT, TIMES, AGAIN) for point in points]
     turn = [ends[(seed * CRASHES + number) % len(ends)] for number in range(CRASHES)] if ends else []
     turn += chooser.rarest([end for end in ends if end not in turn], RARE)
-    naps = [point for point in points if ":after:" in point and point.startswith(("submit", "collect", "lease"))]
-    frozen = [_at_point(point, FREEZE, 2, round(LEASE + dice.uniform(0.5, 3), 1)) for point in naps]
+    frozen = [_at_point(point, FREEZE, 2, round(LEASE + dice.uniform(0.5, 3), 1)) for point in _naps(points)]
     turn += chooser.choose(frozen, FREEZES)
     chosen = chooser.choose([Fault("api", 0.0, {"times": 1, **rule}) for rule in API], 5)
     chosen += chooser.choose([Fault("wire", 0.0, dict(how)) for how in WIRE], 3)
@@ -185,6 +186,27 @@ def plan(seed: int, points: Sequence[str], fired: Mapping[str, int] | None = Non
     records = dice.randrange(*SIZES)
     batch = records // dice.randrange(15, 40)
     return Plan(seed, database, records, batch, readings, tuple(sorted(faults, key=lambda each: each.at)))
+
+
+def aimed(seed: int, points: Sequence[str], fired: Mapping[str, int], least: int) -> Plan | None:
+    """A plan that aims at ends and freezes which fired fewer than `least` times, often in one run; None if there are none."""
+    dice, database = Random(f"aimed {seed}"), "postgresql" if seed % 2 else "sqlite"
+    ends = [_at_point(point, EXIT, OFTEN, AGAIN) for point in points]
+    frozen = [_at_point(point, FREEZE, OFTEN, round(LEASE + dice.uniform(0.5, 2), 1)) for point in _naps(points)]
+    low = [fault for fault in (*ends, *frozen) if fired.get(fault.name, 0) < least]
+    if not low:
+        return None
+    turn = dice.sample(low, min(len(low), AIMED))
+    rules = [{**rule, "times": max(OFTEN, rule.get("times") or 1)} for rule in _leading_to(turn)]
+    faults = [replace(fault, at=round(dice.uniform(0.0, 0.5), 2)) for fault in turn]
+    faults += [Fault("api", _when(dice) if rule["fault"] == "empty" else 0.0, rule) for rule in rules]
+    records = dice.randrange(*SIZES) // 2
+    return Plan(seed, database, records, records // 40, {}, tuple(sorted(faults, key=lambda each: each.at)))
+
+
+def _naps(points: Sequence[str]) -> list[str]:
+    """The points at which processes freeze: behind a commit of those that talk to the API."""
+    return [point for point in points if ":after:" in point and point.startswith(("submit", "collect", "lease"))]
 
 
 def small(made: Plan) -> Plan:
@@ -243,8 +265,14 @@ def _leading_to(faults: Sequence[Fault]) -> list[dict[str, Any]]:
         found += [{**rule, "times": 3} for rule in (LOST_MIDWAY, LIST_LOST, RESULTS_LOST)]
     if any("dissolve" in point or "fail_unsent" in point or "ready" in point for point in points):
         found += [{**NAMED, "times": 3}, UNNAMED]
-    if any("confirm" in point for point in points):
+    if any("confirm" in point or "refute" in point for point in points):
         found += [{**LOST_AFTER, "times": 3}]
+    if any("collect" in point and "put_off" in point for point in points):
+        found += [{"on": "results", "fault": "missing_line", "lines": 3, "times": 3}]
+    if any("lacking_since" in point for point in points):
+        found += [{"on": "list", "fault": "empty", "times": 4}]
+    if any("answered" in point for point in points):
+        found += [{**LATE, "times": 8}]
     if any("holds" in point for point in points):
         found += [{**WAITS, "times": 3}]
     if any(point.startswith("lease") for point in points):

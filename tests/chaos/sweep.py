@@ -20,6 +20,10 @@ from chaos.scenario import Outcome, carry_out
 from chaos.services import Services
 
 
+#: Plans that aim at ends and freezes which fired fewer times than this are numbered from here.
+LEAST, AIMED = 20, 10_000
+
+
 def record(home: Path, services: Services) -> list[str]:
     """Let a cluster work without crashes and return the points that it passed."""
     outcome = carry_out(plans.recording(), home / "recording", services)
@@ -84,17 +88,20 @@ def note(outcome: Outcome, file: Path) -> None:
 def sweep(wanted: argparse.Namespace, home: Path, services: Services) -> None:
     """Carry out one seed after the other, each with the faults that fired least so far among its own."""
     shutil.rmtree(home / "recording", ignore_errors=True)
-    points = record(home, services)
+    known = home / "points.txt"
+    points = list(dict.fromkeys([*record(home, services), *(known.read_text().split() if known.exists() else ())]))
     print(f"{len(points)} crash points", flush=True)
     fired = Counter(table.fired(table.read(home / "outcomes.jsonl")))
     until = time.monotonic() + 60 * wanted.minutes
-    for seed in range(wanted.first, wanted.first + wanted.seeds):
-        if time.monotonic() > until:
+    for number in range(wanted.seeds + wanted.aimed):
+        seed = wanted.first + number
+        aimed = plans.aimed(AIMED + seed, points, fired, LEAST) if number >= wanted.seeds else None
+        if time.monotonic() > until or (number >= wanted.seeds and aimed is None):
             break
-        outcome = run(plans.plan(seed, points, fired), home, services)
+        outcome = run(aimed or plans.plan(seed, points, fired), home, services)
         fired.update(outcome.fired)
         points += sorted(set(outcome.passed) - set(points))  # not every run comes everywhere
-        (home / "points.txt").write_text("\n".join(points))
+        known.write_text("\n".join(points))
         note(outcome, home / "outcomes.jsonl")
 
 
@@ -106,6 +113,7 @@ def together(wanted: argparse.Namespace, home: Path) -> None:
         part = home / f"part-{first}"
         seeds = min(share, wanted.first + wanted.seeds - first)
         words = ["--first", str(first), "--seeds", str(seeds), "--minutes", str(wanted.minutes), "--home", str(part)]
+        words += ["--aimed", str(wanted.aimed)]
         part.mkdir(exist_ok=True)
         running.append(subprocess.Popen([sys.executable, "-m", "chaos.sweep", *words]))
     try:
@@ -130,6 +138,7 @@ def tell(home: Path) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=200, help="run so many seeds")
+    parser.add_argument("--aimed", type=int, default=0, help="then so many that aim at what fired fewer than 20 times")
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--jobs", type=int, default=1, help="so many at a time")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no further seed after so many minutes")
