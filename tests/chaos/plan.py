@@ -253,28 +253,26 @@ def _when(dice: Random) -> float:
     return round(dice.uniform(0.0, SPAN), 2)
 
 
+#: What the API must do so that somebody comes to points with one of these words in them: (words, rules).
+LEADS: tuple[tuple[tuple[str, ...], tuple[Rule, ...]], ...] = (
+    (("doubts", "rescue:"), ({**LOST_BEFORE, "times": 3}, {**LOST_AFTER, "times": 3})),
+    (("back_to_packed", "put_off"), tuple({**rule, "times": 3} for rule in (LOST_MIDWAY, LIST_LOST, RESULTS_LOST))),
+    (("dissolve", "fail_unsent", "ready"), ({**NAMED, "times": 3}, UNNAMED)),
+    (("confirm", "refute"), ({**LOST_AFTER, "times": 3},)),
+    (("batches.put_off",), ({"on": "results", "fault": "missing_line", "lines": 3, "times": 3},)),
+    (("lacking_since",), ({"on": "list", "fault": "empty", "times": 4},)),
+    (("holds",), ({**WAITS, "times": 3},)),
+    (("lease:", "answered"), ({**LATE, "times": 8},)),
+)
+
+
 def _leading_to(faults: Sequence[Fault]) -> list[dict[str, Any]]:
     """The API's faults without which nobody comes to these points, or asks for the list."""
-    found = []
     points = [fault.how["point"] for fault in faults if fault.kind == "point"]
+    found: list[Rule] = []
     if any(fault.how.get("on") == "list" for fault in faults):
         found += [LOST_AFTER, LOST_MIDWAY]
-    if any("doubts" in point or point.startswith("rescue") for point in points):
-        found += [{**LOST_BEFORE, "times": 3}, {**LOST_AFTER, "times": 3}]
-    if any("back_to_packed" in point or "put_off" in point for point in points):
-        found += [{**rule, "times": 3} for rule in (LOST_MIDWAY, LIST_LOST, RESULTS_LOST)]
-    if any("dissolve" in point or "fail_unsent" in point or "ready" in point for point in points):
-        found += [{**NAMED, "times": 3}, UNNAMED]
-    if any("confirm" in point or "refute" in point for point in points):
-        found += [{**LOST_AFTER, "times": 3}]
-    if any("collect" in point and "put_off" in point for point in points):
-        found += [{"on": "results", "fault": "missing_line", "lines": 3, "times": 3}]
-    if any("lacking_since" in point for point in points):
-        found += [{"on": "list", "fault": "empty", "times": 4}]
-    if any("answered" in point for point in points):
-        found += [{**LATE, "times": 8}]
-    if any("holds" in point for point in points):
-        found += [{**WAITS, "times": 3}]
-    if any(point.startswith("lease") for point in points):
-        found += [{**LATE, "times": 8}]
+    for words, rules in LEADS:
+        if any(word in point for word in words for point in points):
+            found += rules
     return found

@@ -19,7 +19,6 @@ from chaos.plan import Plan
 from chaos.scenario import Outcome, carry_out
 from chaos.services import Services
 
-
 #: Plans that aim at ends and freezes which fired fewer times than this are numbered from here.
 LEAST, AIMED = 20, 10_000
 
