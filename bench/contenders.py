@@ -7,7 +7,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,13 +22,11 @@ SETTINGS = {"BAKEHOUSE_POLL_INTERVAL": "0.5", "BAKEHOUSE_LINGER": "0.5"}
 
 @dataclass(frozen=True)
 class Contender:
-    """`argv` with the words INPUT, OUTPUT, HOME and RECORDS replaced; `goes_on` when the same command after a kill finds its work again."""
+    """`argv` with the words INPUT, OUTPUT and HOME replaced, and what is added to its environment."""
 
     name: str
     argv: tuple[str, ...]
     env: dict[str, str] = field(default_factory=dict)
-    goes_on: bool = True
-    survives_errors: bool = True  #: writes the other rows when some fail, and knows what to do with a lost answer
     postgres: bool = False
 
     def command(self, **words: str) -> list[str]:
@@ -90,8 +88,13 @@ class Postgres:
         finally:
             self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
+    def named(self, name: str) -> AbstractContextManager[str]:
+        """The URL of an empty store on either database; empty for SQLite."""
+        return self.database() if name == "PostgreSQL" else nullcontext("")
+
     def settings(self) -> dict[str, str]:
         """What its durability is."""
+        self.start()
         with psycopg.connect(self.url) as connection:
             names = ("server_version", "fsync", "synchronous_commit", "full_page_writes")
             return {name: connection.execute(f"SHOW {name}").fetchone()[0] for name in names}

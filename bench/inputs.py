@@ -11,7 +11,22 @@ import orjson
 MODEL = "claude-haiku-5-5"
 #: Bytes of a line, its newline included.
 LINE = 1_000
-WORDS = "bread oven flour salt rye yeast dough crust water heat rise knead proof score bake cool slice serve".split()
+WORDS = (
+    "bread",
+    "oven",
+    "flour",
+    "salt",
+    "rye",
+    "yeast",
+    "dough",
+    "crust",
+    "water",
+    "heat",
+    "rise",
+    "knead",
+    "proof",
+    "bake",
+)
 
 
 def params(number: int) -> dict[str, object]:

@@ -57,7 +57,7 @@ def run(contender: Contender, scenario: str, source: Path, records: int, home: P
         database = stack.enter_context(postgres.database()) if contender.postgres else ""
         emulator = stack.enter_context(Emulator(home / "emulator", *RULES[scenario]))
         before, env = emulator.cpu(), contender.environment(emulator.url, home, database)
-        argv = contender.command(INPUT=str(source), OUTPUT=str(output), HOME=str(home / "data"), RECORDS=str(records))
+        argv = contender.command(INPUT=str(source), OUTPUT=str(output), HOME=str(home / "data"))
         began = time.monotonic()
         if scenario == "killed":
             _start(found, argv, env, home, kill_after=(records + BATCH - 1) // BATCH // 2 + 1, emulator=emulator)

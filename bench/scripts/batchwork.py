@@ -15,6 +15,7 @@ sys.path[:] = [entry for entry in sys.path if entry != HERE]  # this file bears 
 from batchwork import BatchRequest, Batchwork  # noqa: E402
 
 SIZE = 10_000
+MODEL = "anthropic/claude-haiku-4-5"
 
 
 def request(fields: dict) -> BatchRequest:
@@ -29,7 +30,7 @@ async def work(source: Path, output: Path) -> None:
         with source.open(encoding="utf-8") as file:
             while requests := [request(json.loads(line)) for line in islice(file, SIZE)]:
                 order += [each.custom_id for each in requests]
-                job = await client.batch("anthropic/claude-haiku-4-5", requests, api_key=key, base_url=url)
+                job = await client.batch(model=MODEL, requests=requests, api_key=key, base_url=url)
                 await job.wait(poll_interval=0.5)
                 async for result in job.results():
                     told = {"type": str(result.status), "text": result.text}
