@@ -9,7 +9,7 @@ from statistics import median
 from sqlalchemy import text
 
 from bakehouse_worker.runtime import Runtime
-from bakehouse_worker.store import batches
+from bakehouse_worker.store import batches, reading
 from bakehouse_worker.ticking import due_doorbells
 from bench.emulator import Emulator
 from bench.micro import Row
@@ -57,6 +57,7 @@ def one(records: int, home: Path, name: str, url: str) -> Iterator[Row]:
         world.settings = slow
         enqueue(world, WAITING, job="waiting")
         accepting = timed(lambda: drain(world))
+        assert reading.jobs(world.database, "waiting")[0].known == WAITING
         ticks = [timed(lambda: list(due_doorbells(world))) for _ in range(TICKS)]
         looks = [timed(lambda: batches.open_batches(world.database)) for _ in range(TICKS)]
     told = f"{name}, {records:,} finished records"
@@ -84,4 +85,5 @@ def fill(world: Runtime, records: int) -> None:
             said = "INSERT INTO counter (job_id, state, records) VALUES (:job, 'succeeded', :more)"
             connection.execute(text(said), {"more": records, "job": job})
         if not sqlite:
+            connection.execute(text("SELECT setval(pg_get_serial_sequence('record', 'id'), max(id)) FROM record"))
             connection.execute(text("ANALYZE"))
