@@ -11,11 +11,13 @@ import tempfile
 from pathlib import Path
 
 from bench import alone, inputs, machine, report, rivals
-from bench.contenders import OWN, SETTINGS, Contender, Postgres
+from bench.contenders import FLOOR, OWN, SETTINGS, Contender, Postgres
 from bench.micro import PARTS, measure
 from bench.trial import RULES, run
 
 RESULTS = Path(__file__).parent / "results"
+#: What the floor does not even try to live through.
+BEYOND_THE_FLOOR = ("lost", "killed")
 
 
 def arguments() -> argparse.Namespace:
@@ -77,8 +79,9 @@ def bench(wanted: argparse.Namespace, home: Path) -> None:
 def side_by_side(contenders: list[Contender], scenario: str, records: int, repetitions: int, home: Path, postgres):
     """Run all, interleaved: each repetition has one run of everybody, so that none has the machine's better hour."""
     source, rows = inputs.write(home, records), []
+    able = [contender for contender in contenders if contender is not FLOOR or scenario not in BEYOND_THE_FLOOR]
     for number in range(repetitions):
-        for contender in contenders:
+        for contender in able:
             row = run(contender, scenario, source, records, home / "run", postgres).row()
             row["load"] = machine.load()
             rows.append(row)

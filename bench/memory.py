@@ -1,25 +1,33 @@
-"""Memory of a command and everything it started: PSS, so that what forked processes share counts once.
+"""Memory and CPU time of a command and everything it started, read from /proc every EVERY seconds.
 
-Read from /proc/PID/smaps_rollup of each process of the tree, every EVERY seconds; between two looks a peak may go unseen.
+Memory is PSS (/proc/PID/smaps_rollup), so that what forked processes share counts once. Between two looks a peak may go unseen, and so
+does the CPU time that a process used after the last look at it.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import defaultdict
 from pathlib import Path
 
 EVERY = 0.2
+TICK = os.sysconf("SC_CLK_TCK")
 
 
 class Sampler(threading.Thread):
-    """Use it as a block. Afterwards `largest` and `together` are peaks in MB, and `who` is the largest process's name."""
+    """Use it as a block. Afterwards `largest` and `together` are peaks in MB, `cpu` is seconds, `who` the largest process."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
         self._root, self._over = pid, threading.Event()
         self.largest = self.together = 0.0
         self.who, self.samples, self.processes = "", 0, 0
+        self._used: dict[int, float] = {}
+
+    @property
+    def cpu(self) -> float:
+        return sum(self._used.values())
 
     def __enter__(self) -> Sampler:
         self.start()
@@ -31,7 +39,9 @@ class Sampler(threading.Thread):
 
     def run(self) -> None:
         while not self._over.wait(EVERY):
-            found = {pid: pss(pid) for pid in tree(self._root)}
+            used = tree(self._root)
+            self._used |= used
+            found = {pid: pss(pid) for pid in used}
             self.samples += 1
             self.processes = max(self.processes, len(found))
             self.together = max(self.together, sum(found.values()))
@@ -40,20 +50,22 @@ class Sampler(threading.Thread):
                     self.largest, self.who = size, name(pid)
 
 
-def tree(root: int) -> list[int]:
-    """Return a process and all that descend from it, in one look at /proc."""
-    children = defaultdict(list)
+def tree(root: int) -> dict[int, float]:
+    """Return a process and all that descend from it, in one look at /proc, each with the seconds of CPU that it has used."""
+    children, used = defaultdict(list), {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except (OSError, ValueError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
                 continue
-            children[parent].append(int(entry.name))
-    found, waiting = [], [root]
+            children[int(fields[1])].append(int(entry.name))
+            used[int(entry.name)] = (int(fields[11]) + int(fields[12])) / TICK
+    found, waiting = {}, [root]
     while waiting:
-        found.append(waiting.pop())
-        waiting += children[found[-1]]
+        pid = waiting.pop()
+        found[pid] = used.get(pid, 0.0)
+        waiting += children[pid]
     return found
 
 

@@ -15,6 +15,7 @@ HEAD = (
     "contender",
     "wall s",
     "x floor",
+    "CPU s",
     "largest MB",
     "all MB",
     "creates",
@@ -42,7 +43,7 @@ def summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for (scenario, records, contender), same in groups.items():
         row: dict[str, Any] = {"scenario": scenario, "records": records, "contender": contender, "runs": len(same)}
-        for key in ("wall", "largest", "together", "emulator_cpu"):
+        for key in ("wall", "cpu", "largest", "together", "emulator_cpu"):
             row[key] = median(run[key] for run in same)
         row |= {key: max(run[key] for run in same) for key in WORST}
         row["spread"] = (min(run["wall"] for run in same), max(run["wall"] for run in same))
@@ -92,7 +93,16 @@ def _cells(row: dict[str, Any]) -> list[str]:
     wall = f"{row['wall']:.2f} ({low:.2f}-{high:.2f}, n={row['runs']})"
     sizes = [f"{row[key]:.0f}" if row[key] else "not seen" for key in ("largest", "together")]
     counts = [f"{row[key]:,}" for key in ("creates", "reads", "billed_twice", "lost")]
-    return [row["contender"], wall, ratio, *sizes, *counts, f"{row['emulator_cpu']:.1f}", row["note"].replace("|", "/")]
+    return [
+        row["contender"],
+        wall,
+        ratio,
+        f"{row['cpu']:.1f}",
+        *sizes,
+        *counts,
+        f"{row['emulator_cpu']:.1f}",
+        row["note"].replace("|", "/"),
+    ]
 
 
 def write(found: dict[str, Any], folder: Path) -> list[Path]:

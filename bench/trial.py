@@ -24,12 +24,13 @@ LIMIT = 3600.0
 
 @dataclass
 class Run:
-    """What one run took. Memory is in MB; `lost` are inputs for which the output has no result."""
+    """What one run took. Memory is in MB, times are in seconds; `lost` are inputs for which the output has no result."""
 
     contender: str
     scenario: str
     records: int
     wall: float = 0.0
+    cpu: float = 0.0
     largest: float = 0.0
     together: float = 0.0
     largest_is: str = ""
@@ -84,13 +85,16 @@ def _start(found: Run, argv, env, home: Path, *, kill_after: int = 0, emulator: 
             try:
                 code = process.wait(LIMIT)
             except subprocess.TimeoutExpired:
-                process.kill()
-                code = process.wait()
+                code = -9
+            finally:
+                process.kill()  # nothing of it is left behind, also when the bench itself is interrupted
+                process.wait()
     if sampler.largest > found.largest:
         found.largest, found.largest_is = sampler.largest, sampler.who
     found.together = max(found.together, sampler.together)
     found.processes = max(found.processes, sampler.processes)
     found.samples += sampler.samples
+    found.cpu += sampler.cpu
     return code
 
 
