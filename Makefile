@@ -43,6 +43,9 @@ chaos: $(READY)  ## SEEDS (200) scenarios in which things are killed, cut and lo
 chaos-safeguards: $(READY)  ## The test of each safeguard, with it and without it
 	PYTHONPATH=tests $(BIN)/python -m chaos.sweep --safeguards --home .chaos
 
+bench: $(READY)  ## Measure side by side: BENCH="--sizes 10000,100000 --rivals" and more; bench/README.md
+	$(BIN)/python -m bench $(BENCH)
+
 lint: $(READY)  ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -61,4 +64,4 @@ build: $(READY)  ## Wheel and sdist in dist/
 clean:  ## Remove .venv and everything that was built or demonstrated
 	rm -rf .venv .venv-3.* dist .chaos .bakehouse-demo .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo test test-all mutants chaos chaos-safeguards lint format reference build clean
+.PHONY: help setup demo test test-all mutants chaos chaos-safeguards bench lint format reference build clean
