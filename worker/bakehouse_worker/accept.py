@@ -219,12 +219,13 @@ def _acknowledge(runtime: Runtime, done: Sequence[tuple[bytes, int]]) -> None:
     if not done:
         return
     inbox, held = runtime.keys.inbox, runtime.keys.inbox_bytes
+    ids = [entry_id for entry_id, _ in done]
     pipeline = runtime.redis.pipeline(transaction=False)
-    pipeline.xack(inbox, GROUP, *(entry_id for entry_id, _ in done))
-    for entry_id, _ in done:
-        pipeline.xdel(inbox, entry_id)
-    _, *removed = pipeline.execute()
-    freed = sum(size for (_, size), gone in zip(done, removed, strict=True) if gone)  # an entry counts once
+    pipeline.xack(inbox, GROUP, *ids)
+    pipeline.xdel(inbox, *ids)
+    _, removed = pipeline.execute()
+    # an entry counts once; of those that another worker took out, too, the average, until the inbox is empty and counted anew
+    freed = sum(size for _, size in done) * int(removed) // len(done)
     try:
         runtime.redis.decrby(held, freed)
         _tare(runtime)
