@@ -342,8 +342,8 @@ def test_a_worker_that_was_overtaken_hands_over_nothing_more(make_world, applica
         application.seen.append(outcome)
         if len(application.seen) == 1:
             world.clock.now += 100
-            while deliveries.claim_lost(world.runtime.database, 1000, 5):
-                pass  # another worker takes over all that is left
+            while lost := deliveries.claim_lost(world.runtime.database, 1000, 5):
+                deliveries.let_go(world.runtime.database, lost.sink)  # another worker takes over all that is left
 
     application.freeze = freeze
     done(world, 5, on_result="an_application:freeze")

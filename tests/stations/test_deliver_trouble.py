@@ -117,8 +117,8 @@ def test_of_what_was_overtaken_nothing_is_handed_over_to_any_sink(make_world, ap
     def freeze(outcome):
         application.seen.append(outcome)
         world.clock.now += 100
-        while deliveries.claim_lost(world.runtime.database, 1000, 5):
-            pass  # another worker takes over all that is left
+        while lost := deliveries.claim_lost(world.runtime.database, 1000, 5):
+            deliveries.let_go(world.runtime.database, lost.sink)  # another worker takes over all that is left
 
     application.freeze = freeze
     done(world, 2, text="frozen", on_result="an_application:freeze")

@@ -24,7 +24,8 @@ RESULT = b'{"type": "succeeded", "message": {"content": [{"type": "text", "text"
 )
 def test_the_raw_result_is_the_apis_object_whatever_else_stands_in_its_line(line):
     """A member behind the result became part of it: no JSON, and no handler could read an answer any more."""
-    told = outcome(Row(1, 0, "job", "a", "succeeded", "digest", 1, 0.0, None, None, kind="succeeded", line=line))
+    row = Row(1, 0, "job", "a", "succeeded", "digest", 1, 0.0, None, None, kind="succeeded", line=line)
+    told = outcome(row, "installation")
     assert orjson.loads(told.raw) == orjson.loads(RESULT)
     assert told.text == "}"
 
