@@ -66,11 +66,11 @@ class StoreReader:
             return {}
         names = [receipt.custom_id for receipt in receipts]
         reasons = reading.rejected_receipts(self._database, receipts[0].job, names)
+        why = {key: reason for custom_id, digest, reason in reasons for key in ((custom_id, ""), (custom_id, digest))}
         return {
-            receipt: rejected(receipt.job, receipt.custom_id, reason)
-            for receipt in receipts
-            for custom_id, digest, reason in reasons
-            if custom_id == receipt.custom_id and receipt.digest in ("", digest)
+            each: rejected(each.job, each.custom_id, why[each.custom_id, each.digest])
+            for each in receipts
+            if (each.custom_id, each.digest) in why
         }
 
     def iterate(self, job: str, status: str | None) -> Iterator[Outcome]:

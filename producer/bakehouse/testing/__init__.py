@@ -3,7 +3,7 @@
     bakehouse_outbox   catches what the code under test enqueues; needs no Redis and no server
     bakehouse_stack    a whole system of the test's own: server, workers, and an emulator that answers as the test says
 
-Nothing is imported before a test asks for it, and nothing of the kit is imported by the rest of Bakehouse.
+What a fixture runs on is imported when a test asks for it, and nothing of the kit is imported by the rest of Bakehouse.
 """
 
 from __future__ import annotations
