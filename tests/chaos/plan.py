@@ -118,7 +118,7 @@ READINGS: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong, `at` seconds after the first record. `kind`: api, wire, redis wire, process, point."""
+    """One thing that goes wrong, `at` seconds after the first record. `kind`: api, wire, redis wire, process, point, foreign."""
 
     kind: str
     at: float
@@ -130,6 +130,8 @@ class Fault:
         how = self.how
         if self.kind == "point":
             return f"{how['do']} at {how['point']}"
+        if self.kind == "foreign":
+            return "other software's batch, of the size of one in doubt"
         if self.kind == "process":
             return " ".join(str(how[key]) for key in ("do", "role", "by") if key in how)
         if self.kind == "api":
@@ -154,6 +156,8 @@ class Plan:
     readings: dict[str, Any]
     faults: tuple[Fault, ...]
     without: str = ""
+    models: int = 1
+    length: int = 200  # characters of a prompt, and some
     limit: float = 60.0  # seconds since the last fault in which nothing came to its end: something hangs
 
     def write(self, file: Path) -> None:

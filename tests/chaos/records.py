@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
+from chaos.plan import Plan
 
 from bakehouse_emulator import Running
+from bakehouse_emulator.models import MODELS as OFFERED
 from bakehouse_worker.states import TERMINAL
 from bakehouse_worker.store import outcomes, reading
 from bakehouse_worker.store.database import Database
 
 JOBS = 3
+#: The models that records name, if a plan names more than one.
+MODELS = ("claude-haiku-5-5", *(each.id for each in OFFERED if not each.retired and each.id != "claude-haiku-5-5"))
 #: Of so many records one is "shaky" and one "poison": what a rule may do to them, it may do to no other.
 SHAKY, POISON = 40, 600
 #: Of so many records one has a handler.
@@ -34,20 +38,20 @@ class Verdict:
     failed: int
 
 
-def text(seed: int, number: int) -> str:
+def text(plan: Plan, number: int) -> str:
     word = "poison" if number % POISON == 7 else "shaky" if number % SHAKY == 3 else "plain"
-    return f"seed {seed} record {number} {word} " + "." * 200
+    return f"seed {plan.seed} record {number} {word} " + "." * plan.length
 
 
-def params(seed: int, number: int) -> dict[str, Any]:
-    messages = [{"role": "user", "content": text(seed, number)}]
-    return {"model": "claude-haiku-5-5", "max_tokens": 64, "messages": messages}
+def params(plan: Plan, number: int) -> dict[str, Any]:
+    messages = [{"role": "user", "content": text(plan, number)}]
+    return {"model": MODELS[number % plan.models], "max_tokens": 64, "messages": messages}
 
 
-def entries(seed: int, first: int, last: int) -> Iterator[tuple[str, dict[str, Any]]]:
+def entries(plan: Plan, first: int, last: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Pairs of a job and one record of it."""
     for number in range(first, last):
-        entry: dict[str, Any] = {"params": params(seed, number), "custom_id": f"r{number}"}
+        entry: dict[str, Any] = {"params": params(plan, number), "custom_id": f"r{number}"}
         if number % HANDED == 0:
             entry["on_result"] = "chaos.sink:note"
         yield f"job {number % JOBS}", entry
@@ -63,11 +67,12 @@ def known(database: Database) -> int:
     return sum(job.known for job in reading.jobs(database))
 
 
-def judge(seed: int, count: int, api: Running, database: Database, delivered: Path, struck: Collection[str]) -> Verdict:
+def judge(plan: Plan, count: int, api: Running, database: Database, delivered: Path) -> Verdict:
     """Hold every record that was enqueued against the API's own ledger, against the store and against what was delivered.
 
-    `struck` are the words that rules look for: "poison" records may fail then, and "shaky" ones are sent again when they failed.
+    "poison" records may fail, and "shaky" ones are sent again when they failed, if a rule of the plan looks for that word.
     """
+    struck = {fault.how["prompt"] for fault in plan.faults if "prompt" in fault.how}
     ledger = api.ledger()
     answers = {
         (job.name, ending.custom_id): ending
@@ -78,8 +83,8 @@ def judge(seed: int, count: int, api: Running, database: Database, delivered: Pa
     handed = set(delivered.read_text().splitlines()) if delivered.exists() else set()
     lost = billed = sent = undelivered = failed = 0
     for number in range(count):
-        job, prompt = f"job {number % JOBS}", text(seed, number)
-        entry = ledger.get(_digest(params(seed, number)), {"accepted": 0, "billed": 0})
+        job, prompt = f"job {number % JOBS}", text(plan, number)
+        entry = ledger.get(_digest(params(plan, number)), {"accepted": 0, "billed": 0})
         ending = answers.get((job, f"r{number}"))
         if ending is None:
             lost += 1

@@ -178,7 +178,7 @@ class _Scenario:
         upto = max(self.enqueued, int(self.plan.records * share))
         with suppress(BakehouseError):
             jobs: dict[str, list[dict[str, Any]]] = {}
-            for job, entry in records.entries(self.plan.seed, self.enqueued, upto):
+            for job, entry in records.entries(self.plan, self.enqueued, upto):
                 jobs.setdefault(job, []).append(entry)
             for job, entries in jobs.items():
                 self.client.enqueue_records(entries, job=job)
@@ -186,6 +186,5 @@ class _Scenario:
 
     def _verdict(self) -> Verdict:
         self.world.api.advance(600)  # what runs at the API without our knowledge ends and is billed too
-        struck = {fault.how["prompt"] for fault in self.plan.faults if "prompt" in fault.how}
         delivered = self.home / "delivered.txt"
-        return records.judge(self.plan.seed, self.enqueued, self.world.api, self.database, delivered, struck)
+        return records.judge(self.plan, self.enqueued, self.world.api, self.database, delivered)

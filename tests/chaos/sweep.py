@@ -11,10 +11,12 @@ import sys
 import time
 from collections import Counter
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 from chaos import plan as plans
 from chaos import table, without
+from chaos.corners import corners
 from chaos.plan import Plan
 from chaos.scenario import Outcome, carry_out
 from chaos.services import Services
@@ -104,6 +106,12 @@ def sweep(wanted: argparse.Namespace, home: Path, services: Services) -> None:
         note(outcome, home / "outcomes.jsonl")
 
 
+def by_hand(wanted: argparse.Namespace, home: Path, services: Services) -> None:
+    """Carry out the plans that were put together by hand: every `jobs`-th from the `first` on."""
+    for plan in islice(corners(), wanted.first - 1, None, wanted.jobs):
+        note(run(plan, home, services), home / "outcomes.jsonl")
+
+
 def together(wanted: argparse.Namespace, home: Path) -> None:
     """Carry out several sweeps at a time, each with its share of the seeds: a scenario waits more than it works."""
     share = -(-wanted.seeds // wanted.jobs)
@@ -143,6 +151,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no further seed after so many minutes")
     parser.add_argument("--home", type=Path, default=Path(".chaos"), help="directories of runs, and the table")
     parser.add_argument("--safeguards", action="store_true", help="run each safeguard's test, with and without it")
+    parser.add_argument("--corners", action="store_true", help="carry out the plans that were put together by hand")
     parser.add_argument("--replay", type=Path, help="carry out the plan.json of one run again")
     parser.add_argument("--tell", action="store_true", help="only write the table of what was carried out")
     wanted = parser.parse_args()
@@ -152,7 +161,7 @@ def main() -> int:
     (home / ".gitignore").write_text("*\n")
     if wanted.tell:
         return tell(home)
-    if wanted.jobs > 1 and not (wanted.replay or wanted.safeguards):
+    if wanted.jobs > 1 and not (wanted.replay or wanted.safeguards or wanted.corners):
         together(wanted, home)
         return tell(home)
     with Services() as services:
@@ -162,6 +171,9 @@ def main() -> int:
             return int(not outcome.good)
         if wanted.safeguards:
             return safeguards(home, services)
+        if wanted.corners:
+            by_hand(wanted, home, services)
+            return tell(home)
         sweep(wanted, home, services)
     return tell(home)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import psycopg
 import redis
+from chaos import foreign
 from chaos.crew import Crew
 from chaos.plan import LEASE, Fault, Plan
 from chaos.points import FREEZE, Board
@@ -62,6 +63,7 @@ class Trouble:
         self._later: list[tuple[float, Callable[[], None]]] = []
         self._watched: list[Watched] = []
         self._struck: set[str] = set()
+        self._imitated: set[tuple[int, int]] = set()
         self._rules = 0
         self.fired: Counter[str] = Counter()
         self.started = self.last = time.monotonic()
@@ -117,6 +119,8 @@ class Trouble:
         """Let a fault begin; False if it must wait."""
         if fault.kind == "process":
             return self._process(fault)
+        if fault.kind == "foreign":
+            return self._imitate(fault)
         if fault.kind == "point":
             if fault.how["point"].startswith("prune"):
                 holds.put(self._world.database, retention.TURN_KEY, "0")  # it has one turn an hour
@@ -126,6 +130,14 @@ class Trouble:
         else:
             self._network(fault, self._world.wire if fault.kind == "wire" else self._world.redis_wire)
         return True
+
+    def _imitate(self, fault: Fault) -> bool:
+        """Let other software send batches of the sizes that are in doubt, each once; True when there were enough."""
+        for submission, requests in sorted(foreign.in_doubt(self._world.database) - self._imitated):
+            self._imitated.add((submission, requests))
+            if foreign.send(self._world.api.url, submission, requests):
+                self._note(fault.name)
+        return self.fired[fault.name] >= int(fault.how["times"])
 
     def _rule(self, fault: Fault) -> None:
         number = self._rules
