@@ -149,9 +149,6 @@ def decode(header: bytes, params: bytes) -> Record | Close | Canary:
     if "canary" in fields:
         return Canary(job=_typed(fields, "canary", str), records=_whole(fields, "records", 1, MAX_EXPECTED))
     metadata = fields.get("metadata")
-    betas = fields.get("betas", [])
-    if not isinstance(betas, list) or not all(isinstance(beta, str) for beta in betas):
-        raise ValueError("the entry's betas are no list of names")
     return Record(
         job=_typed(fields, "job", str),
         custom_id=_typed(fields, "id", str),
@@ -159,8 +156,8 @@ def decode(header: bytes, params: bytes) -> Record | Close | Canary:
         digest=_typed(fields, "digest", str),
         model=_typed(fields, "model", str),
         api_version=_typed(fields, "api", str),
-        priority=_whole({"priority": 0, **fields}, "priority", -1000, 1000),
-        betas=tuple(betas),
+        priority=_whole(fields, "priority", -1000, 1000) if "priority" in fields else 0,
+        betas=_betas(fields["betas"]) if "betas" in fields else (),
         on_result=None if fields.get("on_result") is None else _typed(fields, "on_result", str),
         metadata=None if metadata is None else orjson.dumps(metadata),
         spans=_spans(fields.get("spans")),
@@ -182,9 +179,15 @@ def _whole(fields: Mapping[str, Any], name: str, least: int, most: int) -> int:
     return value
 
 
+def _betas(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(beta, str) for beta in value):
+        raise ValueError("the entry's betas are no list of names")
+    return tuple(value)
+
+
 def _spans(value: Any) -> dict[str, tuple[int, int]] | None:
     if value is None:
         return None
     if not isinstance(value, dict):
         raise ValueError("the entry's spans are no object")
-    return {str(name): (int(start), int(end)) for name, (start, end) in value.items()}
+    return {name: (int(start), int(end)) for name, (start, end) in value.items()}

@@ -82,6 +82,12 @@ def build(
     )
 
 
+def check(params: Any, custom_id: Any, api_version: str = DEFAULT_API_VERSION) -> None:
+    """Raise InvalidRecord for whatever `build` would of one that was read from JSON, but for its size; serialises nothing."""
+    check_params(params, api_version)
+    check_custom_id(custom_id)
+
+
 def check_params(params: Mapping[str, Any], api_version: str = DEFAULT_API_VERSION) -> None:
     """Raise InvalidRecord for what the Messages API is known to refuse inside a batch; return None if nothing is."""
     if not isinstance(params, Mapping):

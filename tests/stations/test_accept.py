@@ -119,7 +119,10 @@ def test_an_entry_that_the_database_refuses_is_rejected_and_blocks_nobody(world,
 
     def without_model(entry, *rest):
         broken = entry.record.custom_id.startswith("broken")
-        return row(entry, *rest) | ({"model": None} if broken else {})  # NOT NULL: the database itself refuses it
+        values = dict(zip(records._RECORD, row(entry, *rest), strict=True))
+        return tuple(
+            (values | ({"model": None} if broken else {})).values()
+        )  # NOT NULL: the database itself refuses it
 
     monkeypatch.setattr(records, "_row", without_model)
     accept(world.runtime)

@@ -133,5 +133,5 @@ def test_ids_of_another_installation_are_not_ours_though_they_carry_the_same_non
 )
 def test_a_result_of_any_shape_becomes_a_row_and_keeps_its_line(result):
     row = station._row(WireId("0" * 8, "0" * 16, 1, 0), 1, b"line", result, 0.0)
-    assert row["line"] == b"line"
-    assert isinstance(row["kind"], str)
+    assert row.line == b"line"
+    assert isinstance(row.kind, str)

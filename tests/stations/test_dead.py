@@ -297,7 +297,7 @@ def test_the_apis_request_id_of_a_failure_is_kept(world, monkeypatch):
     monkeypatch.setattr("bakehouse_worker.wire.parse", lambda _: types.SimpleNamespace(record_id=1, attempt=0))
     found = read_line(orjson.dumps(line), 1, 0.0)
     assert found is not None
-    assert found[1]["request_id"] == "req_7"
+    assert found[1].request_id == "req_7"
 
 
 # The commands

@@ -454,3 +454,22 @@ versions = st.sampled_from([DEFAULT_API_VERSION, OLD_API])
 def test_two_digests_are_equal_only_for_equal_bytes_betas_and_version(one, two):
     first, second = ((serialise(params)[0], betas, version) for params, betas, version in (one, two))
     assert (digest(*first) == digest(*second)) == (first == second)
+
+
+# Checked without being built
+
+
+@given(st.dictionaries(st.sampled_from([*GOOD, "stream", "temperature", "system"]), values) | values)
+def test_what_is_checked_without_being_built_is_told_the_same(params):
+    def told(call):
+        try:
+            call()
+        except InvalidRecord as error:
+            return str(error)
+        return None
+
+    read = orjson.loads(orjson.dumps(params))
+    for asked in (read, {**GOOD, **read} if isinstance(read, dict) else read):
+        for custom_id in ("a", "", 7):
+            built = told(lambda asked=asked, custom_id=custom_id: build(asked, custom_id=custom_id))
+            assert told(lambda asked=asked, custom_id=custom_id: record.check(asked, custom_id)) == built

@@ -25,7 +25,7 @@ from bakehouse_worker.store.records import Acceptance, Entry
 READ_ENTRIES = 2_000
 READ_BYTES = 8_000_000
 #: Seconds after which the task ends and rings again, so that other control work gets its turn.
-TURN = 5.0
+TURN = 1.0
 
 #: KEYS inbox, bytes. Sets what the counter of bytes has drifted by to rights, whenever the inbox is empty.
 _TARE = "if redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end"
@@ -57,7 +57,7 @@ def accept(runtime: Runtime, *, stale_after: float | None = None) -> int:
         span = _sort(raw)
         for canary in span.canaries:
             records.send_ahead(runtime.database, canary.job, canary.records)
-        outcome = _accept_span(runtime, span.entries)
+        outcome = into_store(runtime, span.entries)
         _close(runtime, span)
         _park(runtime, span.unreadable)
         _acknowledge(runtime, span.done)
@@ -176,7 +176,7 @@ def _sort(raw: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> _Span:
     return span
 
 
-def _accept_span(runtime: Runtime, entries: Sequence[Entry]) -> Acceptance:
+def into_store(runtime: Runtime, entries: Sequence[Entry]) -> Acceptance:
     """Insert a span; one that the database refuses is halved down to the entry, which is rejected by name."""
     if not entries:
         return Acceptance()
@@ -188,7 +188,7 @@ def _accept_span(runtime: Runtime, entries: Sequence[Entry]) -> Acceptance:
             records.reject(runtime.database, entries[0].entry_id, entries[0].record, reason)
             return Acceptance(rejected=[(entries[0], reason)])
     middle = len(entries) // 2
-    first, second = _accept_span(runtime, entries[:middle]), _accept_span(runtime, entries[middle:])
+    first, second = into_store(runtime, entries[:middle]), into_store(runtime, entries[middle:])
     return Acceptance(
         first.new + second.new,
         first.same + second.same,

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bakehouse_worker import queue, retry, wire
@@ -29,6 +29,7 @@ class Capacity:
     bytes: int
     linger: float
     room: int
+    taken: frozenset[int] = frozenset()  #: counts of requests of which a batch is on its way to the API
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,9 @@ def chunk(runtime: Runtime) -> list[int]:
     """Pack what is due; returns the new batches' ids."""
     settings, packed = runtime.settings, []
     while True:
-        room = queue.limit(runtime) - packing.queued_requests(runtime.database)
-        capacity = Capacity(settings.max_batch_requests, settings.max_batch_bytes, settings.linger, max(0, room))
+        room = max(0, queue.limit(runtime) - packing.queued_requests(runtime.database))
+        taken = packing.counts_on_their_way(runtime.database)
+        capacity = Capacity(settings.max_batch_requests, settings.max_batch_bytes, settings.linger, room, taken)
         lanes = packing.due_lanes(runtime.database, settings.max_batch_requests)
         planned = plan(lanes, capacity, runtime.database.now())
         _fail_oversized(runtime, planned.oversized)
@@ -88,10 +90,14 @@ def plan(lanes: Sequence[LaneView], capacity: Capacity, now: float) -> Plan:
     complete. A part-filled one waits for a batch that is about to leave: it would stand behind that one anyway, and may take along
     what that one leaves behind. While more records are due than this look shows, it waits for the next look. Sizes are bytes on the
     wire, counted at their largest.
+
+    Full batches on their way at the same time differ by a request or more where that costs less than one in a hundred: of two that
+    look alike, one would have to leave records behind before it is sent.
     """
     oversized: list[tuple[int, int]] = []
     turns: list[tuple[int, int, PlannedBatch]] = []
     groups: dict[tuple[str, str], list[LaneView]] = {}
+    taken = set(capacity.taken)
     for lane in sorted(lanes, key=lambda view: (-view.priority, view.oldest, view.lane_id)):
         groups.setdefault((lane.api_version, lane.betas), []).append(lane)
     for (api_version, betas), members in groups.items():
@@ -104,7 +110,7 @@ def plan(lanes: Sequence[LaneView], capacity: Capacity, now: float) -> Plan:
             else:
                 fitting.append((record_id, size))
         priorities = {record_id: lane.priority for lane in members for record_id, _ in lane.sizes}
-        for turn, (batch, full) in enumerate(_fill(fitting, capacity)):
+        for turn, (batch, full) in enumerate(_fill(fitting, capacity, taken)):
             if full or ready:
                 planned = PlannedBatch(api_version, betas, tuple(batch))
                 turns.append((-priorities[batch[0][0]], turn, planned))
@@ -137,19 +143,29 @@ def _in_turn(lanes: Sequence[LaneView]) -> Iterator[tuple[int, int]]:
                 break
 
 
-def _fill(records: Sequence[tuple[int, int]], capacity: Capacity) -> Iterator[tuple[list[tuple[int, int]], bool]]:
-    """Cut records into batches in order; yields (batch, whether it is full)."""
+def _fill(
+    records: Sequence[tuple[int, int]], capacity: Capacity, taken: set[int]
+) -> Iterator[tuple[list[tuple[int, int]], bool]]:
+    """Cut records into batches in order; yields (batch, whether it is full), and notes their counts as taken."""
     batch: list[tuple[int, int]] = []
-    size = ENVELOPE
+    size, most = ENVELOPE, _most(capacity.requests, taken)
     for record_id, length in records:
         wanted = length + wire.OVERHEAD
-        if batch and (len(batch) == capacity.requests or size + wanted > capacity.bytes):
+        if batch and (len(batch) == most or size + wanted > capacity.bytes):
+            taken.add(len(batch))
             yield batch, True
-            batch, size = [], ENVELOPE
+            batch, size, most = [], ENVELOPE, _most(capacity.requests, taken)
         batch.append((record_id, length))
         size += wanted
     if batch:
-        yield batch, len(batch) == capacity.requests
+        taken.add(len(batch))
+        yield batch, len(batch) == most
+
+
+def _most(requests: int, taken: Collection[int]) -> int:
+    """Return how many requests the next full batch has."""
+    least = requests - requests // 100
+    return next((count for count in range(requests, least, -1) if count not in taken), requests)
 
 
 def _fail_oversized(runtime: Runtime, oversized: Sequence[tuple[int, int]]) -> None:

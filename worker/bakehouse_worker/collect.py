@@ -20,6 +20,7 @@ from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.states import BatchState
 from bakehouse_worker.store import batches, doubts, results, submissions
 from bakehouse_worker.store.batches import OpenBatch
+from bakehouse_worker.store.results import ResultRow
 from bakehouse_worker.tables import CUT_SHORT, EMPTY
 
 #: Result lines per transaction.
@@ -42,7 +43,7 @@ class _NotOurs(Exception):
     """The first line of an adopted batch carries somebody else's ids."""
 
 
-def collect(runtime: Runtime, batch_id: int, stored: Callable[[Sequence[dict[str, Any]]], None] | None = None) -> str:
+def collect(runtime: Runtime, batch_id: int, stored: Callable[[Sequence[ResultRow]], None] | None = None) -> str:
     """Collect one ended batch; returns what came of it in a word. `stored` is told each span of rows as it is committed."""
     database = runtime.database
     batch = batches.claim_collect(database, batch_id, runtime.owner, runtime.settings.lease)
@@ -73,10 +74,10 @@ def collect(runtime: Runtime, batch_id: int, stored: Callable[[Sequence[dict[str
     return _account(runtime, batch, tally)
 
 
-def _spans(runtime: Runtime, batch: OpenBatch, lines: Iterator[bytes], tally: _Tally) -> Iterator[list[dict[str, Any]]]:
+def _spans(runtime: Runtime, batch: OpenBatch, lines: Iterator[bytes], tally: _Tally) -> Iterator[list[ResultRow]]:
     """Cut the stream into spans of rows, renewing the lease between them."""
     nonce, confirmed = submissions.of_batch(runtime.database, batch.id)
-    rows: list[dict[str, Any]] = []
+    rows: list[ResultRow] = []
     now, renewed = runtime.database.now(), time.monotonic()
     for line in lines:
         if runtime.stopping():
@@ -114,7 +115,7 @@ def _fields(line: bytes) -> dict[str, Any]:
     return fields
 
 
-def _row(mine: wire.WireId, batch_id: int, line: bytes, result: Any, now: float) -> dict[str, Any]:
+def _row(mine: wire.WireId, batch_id: int, line: bytes, result: Any, now: float) -> ResultRow:
     """Make one result row. A result whose shape is unknown keeps its line and is no success."""
     result = _object(result)
     kind = _text(result.get("type")) or "unreadable"
@@ -122,7 +123,8 @@ def _row(mine: wire.WireId, batch_id: int, line: bytes, result: Any, now: float)
         message = _object(result.get("message"))
         usage, model = _object(message.get("usage")), _text(message.get("model"))
         used, stop_reason = pricing.tokens(usage), _text(message.get("stop_reason"))
-        return results.result_row(
+        price = pricing.cost(model, used, geo=_text(usage.get("inference_geo"))) if model else None
+        return ResultRow(
             mine.record_id,
             mine.attempt,
             batch_id,
@@ -132,13 +134,17 @@ def _row(mine: wire.WireId, batch_id: int, line: bytes, result: Any, now: float)
             error_type=EMPTY if stop_reason not in CUT_SHORT and _says_nothing(message.get("content")) else None,
             stop_reason=stop_reason,
             model=model,
-            tokens=(used.input, used.output, used.write_5m + used.write_1h, used.read),
-            cost=pricing.cost(model, used, geo=_text(usage.get("inference_geo"))) if model else None,
+            input_tokens=used.input,
+            output_tokens=used.output,
+            cache_write_tokens=used.write_5m + used.write_1h,
+            cache_read_tokens=used.read,
+            cost=price and price[0],
+            cost_sync=price and price[1],
         )
     envelope = _object(result.get("error")) if kind == "errored" else {}
     error = _object(envelope.get("error"))
     known = kind in ("errored", "canceled", "expired")
-    return results.result_row(
+    return ResultRow(
         mine.record_id,
         mine.attempt,
         batch_id,
@@ -222,7 +228,7 @@ def _again(runtime: Runtime, batch_id: int, reason: str) -> str:
     return "again"
 
 
-def read_line(line: bytes, batch_id: int, now: float) -> tuple[wire.WireId, dict[str, Any]] | None:
+def read_line(line: bytes, batch_id: int, now: float) -> tuple[wire.WireId, ResultRow] | None:
     """Return whose request a result line answers and the row it makes; None if its id has not our form. Raises Truncated."""
     fields = _fields(line)
     mine = wire.parse(str(fields.get("custom_id")))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.store import batches
+from bakehouse_worker.store.results import ResultRow
 
 
 class Fanout:
@@ -18,14 +18,14 @@ class Fanout:
         self._alone = runtime.settings.fanout_limit
         self._few = batches.requests(runtime.database, batch_id) <= runtime.settings.fanout_limit
 
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> None:
+    def __call__(self, rows: Sequence[ResultRow]) -> None:
         """Ring for one span of stored result rows."""
         together: list[int] = []
         for row in rows:
-            if self._alone > 0 and (self._few or row["kind"] != "succeeded"):
+            if self._alone > 0 and (self._few or row.kind != "succeeded"):
                 self._alone -= 1
-                self._ring("settle", self._batch_id, [row["record_id"]])
+                self._ring("settle", self._batch_id, [row.record_id])
             else:
-                together.append(row["record_id"])
+                together.append(row.record_id)
         if together:
             self._ring("settle", self._batch_id, together)

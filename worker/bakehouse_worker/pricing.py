@@ -6,17 +6,17 @@ asking the library for every answer costs 75 microseconds each.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 #: Prompt lengths at which some model's band begins or may begin; prices within a band do not change.
 BANDS = (0, 32_000, 100_000, 128_000, 200_000, 256_000, 272_000)
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(NamedTuple):
     """The token counts of one answer, as the API bills them."""
 
     input: int
@@ -57,7 +57,7 @@ def tokens(usage: Mapping[str, Any]) -> Tokens:
 
 def cost(model: str, used: Tokens, *, geo: str | None = None) -> tuple[float, float] | None:
     """Return (batch price, synchronous price) in USD, or None for a model without a known price. `geo` "us" costs 1.1 times."""
-    band = max((start for start in BANDS if used.prompt > start), default=0)
+    band = BANDS[max(0, bisect_left(BANDS, used.prompt) - 1)]
     batch, sync = _rates(model, band, "batch"), _rates(model, band, "standard")
     if batch is None or sync is None:
         return None

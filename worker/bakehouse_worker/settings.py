@@ -90,7 +90,7 @@ class Settings(BaseSettings):
         30.0, description="seconds; backoff is uniform(0, min(RETRY_CAP, RETRY_BASE * 2^failures))"
     )
     retry_cap: Seconds = Field(3600.0, description="seconds; the longest backoff")
-    fanout_limit: Count = Field(1_000, description="results of one batch up to which each has a Celery task of its own")
+    fanout_limit: Count = Field(100, description="results of one batch up to which each has a Celery task of its own")
 
     canary: int = Field(
         0, ge=0, description="records of each new job that go first, and whose results decide about the rest; 0: none"

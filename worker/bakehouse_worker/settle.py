@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from bakehouse_worker import retry, trial
 from bakehouse_worker.log import logger
-from bakehouse_worker.retry import Answer, Decision
+from bakehouse_worker.retry import Answer, Decision, Limits
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.states import RecordState
 from bakehouse_worker.store import batches, holds, results
@@ -54,7 +54,8 @@ def settle(runtime: Runtime, batch_id: int, record_ids: Sequence[int] | None = N
         members = results.unsettled(runtime.database, batch_id, SPAN, record_ids)
         if not members:
             break
-        decisions = [(member, _decide(runtime, member)) for member in members]
+        limits = runtime.limits
+        decisions = [(member, _decide(member, limits, runtime.dice())) for member in members]
         moved = results.settle(runtime.database, batch_id, decisions)
         _circuit(runtime, batch_id, decisions)
         trial.judge_canaries(runtime, {member.usage.job_id for member, _ in decisions})
@@ -88,9 +89,9 @@ def _told(batch_id: int, decisions: Sequence[tuple[Unsettled, Decision]]) -> Set
     return Settled(succeeded, again, len(decisions) - again - succeeded - canceled, 0, reason, canceled)
 
 
-def _decide(runtime: Runtime, member: Unsettled) -> Decision:
+def _decide(member: Unsettled, limits: Limits, dice: float) -> Decision:
     answer = Answer(member.kind, member.error_type, member.error, member.cancel_asked_at is not None)
-    return retry.decide(answer, member.failures, member.expiries, runtime.limits, runtime.dice())
+    return retry.decide(answer, member.failures, member.expiries, limits, dice)
 
 
 def _circuit(runtime: Runtime, batch_id: int, decisions: Sequence[tuple[Unsettled, Decision]]) -> None:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from bakehouse_worker.runtime import Runtime
 
 
+#: Entries read in one turn of accept after which it looks again at once, without a tick.
+MANY = 1_000
+
+
 def current() -> Runtime:
     """Return this process's runtime. Imported late: beat knows the tasks' names and needs no store."""
     from bakehouse_worker import runtime
@@ -54,6 +58,8 @@ def accept() -> str:
     entries = station(current())
     if entries:
         ring("chunk")
+    if entries >= MANY:
+        ring("accept")  # more is coming in, or stands there
     return counted(read=entries)
 
 
@@ -77,6 +83,7 @@ def submit(batch_id: int) -> str:
     outcome = station(current(), batch_id)
     if outcome in AGAIN:
         raise Again(outcome)
+    ring("chunk")  # a part-filled batch may have waited for this one to leave
     return outcome
 
 

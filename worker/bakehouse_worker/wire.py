@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -21,8 +21,7 @@ CLOSE = b"]}"
 _ID = re.compile(r"^([0-9a-f]{8})-([0-9a-f]{16})-(\d+)-(\d+)$")
 
 
-@dataclass(frozen=True, slots=True)
-class WireId:
+class WireId(NamedTuple):
     """One request's id on the wire, taken apart."""
 
     installation: str

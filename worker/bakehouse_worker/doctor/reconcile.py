@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 from bakehouse_worker import epoch, strangers
 from bakehouse_worker.collect import SPAN, read_line
@@ -24,6 +23,7 @@ from bakehouse_worker.settle import settle
 from bakehouse_worker.states import SubmissionState
 from bakehouse_worker.store import doubts, epochs, holds, reclaiming, submissions
 from bakehouse_worker.store.reclaiming import Bound, Limits
+from bakehouse_worker.store.results import ResultRow
 
 #: States of a submission whose batch is the sender's to note, or is noted.
 SPOKEN_FOR = (SubmissionState.UPLOADING, SubmissionState.CLOSING, SubmissionState.ACCEPTED)
@@ -141,14 +141,14 @@ def _take_back(runtime: Runtime, remote: Remote, nonce: str, workspace: str, see
     log.info("taken back", batch=batch_id, remote=remote.id, records=bound.bound, later=bound.later)
 
 
-def _rows(runtime: Runtime, lines: Iterator[bytes], batch_id: int, nonce: str) -> Iterator[dict[str, Any]]:
+def _rows(runtime: Runtime, lines: Iterator[bytes], batch_id: int, nonce: str) -> Iterator[ResultRow]:
     for line in lines:
         read = read_line(line, batch_id, runtime.database.now())
         if read is not None and read[0].installation == runtime.installation and read[0].nonce == nonce:
             yield read[1]
 
 
-def _spans(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def _spans(rows: Iterator[ResultRow]) -> Iterator[list[ResultRow]]:
     while span := list(islice(rows, SPAN)):
         yield span
 

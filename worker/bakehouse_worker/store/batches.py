@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import null, select, update
 
@@ -17,8 +18,7 @@ _record, _body, _batch, _lane, _job, _submission = (table(m) for m in (Record, B
 _OPENED = (_batch.c.submitted_at, _batch.c.remote_created_at)
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One record in a batch: what its request's bytes are made from."""
 
     record_id: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection, func, select
@@ -26,9 +27,9 @@ class Deltas:
 
     def move(self, job_ids: Iterable[int], before: str, after: str) -> None:
         """Count one record per job id out of `before` and into `after`."""
-        for job_id in job_ids:
-            self.add(job_id, before, -1)
-            self.add(job_id, after, 1)
+        for job_id, records in Tally(job_ids).items():
+            self.add(job_id, before, -records)
+            self.add(job_id, after, records)
 
     def write(self, database: Database, connection: Connection) -> None:
         """Apply the collected changes; call it last in the transaction."""

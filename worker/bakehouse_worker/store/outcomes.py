@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, case, null, select
 
 from bakehouse_worker.states import TERMINAL, RecordState
-from bakehouse_worker.store import tombstones
+from bakehouse_worker.store import bulk, tombstones
 from bakehouse_worker.store.database import Database, spans
 from bakehouse_worker.tables import Body, Job, Record, Result, table
 
@@ -21,8 +20,7 @@ OVERLAP = 30.0
 BYTES, FIRST = 8_000_000, 50
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One record's end, or its present, with what the API said of its latest sending.
 
     `line` is the API's; empty after pruning or erasing, None if it was never sent. A pruned record has neither id nor sendings any
@@ -97,9 +95,12 @@ def by_custom_id(
     database: Database, job_id: int, job: str, custom_ids: Sequence[str], *, metadata: bool = False
 ) -> dict[str, Row]:
     """Return {custom_id: where it stands, or stood when it was pruned} for at most a few hundred custom_ids."""
-    wanted = query(metadata=metadata).where(_record.c.job_id == job_id, _record.c.custom_id.in_(custom_ids))
     with database.read() as connection:
-        found = {each.custom_id: each for each in map(row, connection.execute(wanted))}
+        asked = bulk.listed(connection, custom_ids)
+        mine = (_record.c.job_id == job_id) & (_record.c.custom_id == asked.c.value)
+        ids = connection.scalars(select(select(_record.c.id).where(mine).scalar_subquery()).select_from(asked))
+        wanted = bulk.among(connection, _record.c.id, [each for each in ids if each is not None])
+        found = {each.custom_id: each for each in map(row, connection.execute(query(metadata=metadata).where(wanted)))}
     missing = [custom_id for custom_id in custom_ids if custom_id not in found]
     for custom_id, stone in tombstones.known(database, job_id, missing).items() if missing else ():
         gone = stone.pruned_at
@@ -163,6 +164,8 @@ def by_id(database: Database, ids: Sequence[int]) -> Iterator[Row]:
         with database.read() as connection:
             found = {
                 each.record_id: each
-                for each in map(row, connection.execute(query(metadata=False).where(_record.c.id.in_(part))))
+                for each in map(
+                    row, connection.execute(query(metadata=False).where(bulk.among(connection, _record.c.id, part)))
+                )
             }
         yield from (found[record_id] for record_id in part if record_id in found)

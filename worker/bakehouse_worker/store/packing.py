@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, insert, null, select, update
 
 from bakehouse_worker.states import OPEN_STATES, BatchState, RecordState
+from bakehouse_worker.store import bulk
 from bakehouse_worker.store.counters import Deltas, per_job
 from bakehouse_worker.store.database import Database, spans
 from bakehouse_worker.store.holds import JOB, MODEL, PARKED
@@ -133,6 +134,14 @@ def at_the_api(database: Database, but: int) -> int:
         return int(connection.scalar(query.where(_batch.c.state.in_(states), _batch.c.id != but)) or 0)
 
 
+def counts_on_their_way(database: Database) -> frozenset[int]:
+    """Return how many requests the batches have, each, that are packed or being sent, or whose answer is not known."""
+    states = (BatchState.PACKED, BatchState.UPLOADING, BatchState.CLOSING, BatchState.IN_DOUBT)
+    query = select(_batch.c.requests).where(_batch.c.finished_at.is_(None), _batch.c.state.in_(states))
+    with database.read() as connection:
+        return frozenset(connection.scalars(query))
+
+
 def queued_requests(database: Database) -> int:
     """Return how many requests are packed or at the API: what `MAX_QUEUED_REQUESTS` limits."""
     with database.read() as connection:
@@ -154,7 +163,8 @@ def pack(database: Database, members: Sequence[tuple[int, int]], api_version: st
         for part in spans(members):
             taken = connection.execute(
                 update(_record)
-                .where(_record.c.id.in_([record_id for record_id, _ in part]), _record.c.state == RecordState.PENDING)
+                .where(bulk.among(connection, _record.c.id, [record_id for record_id, _ in part]))
+                .where(_record.c.state == RecordState.PENDING)
                 .values(state=RecordState.PACKED, batch_id=batch_id)
                 .returning(_record.c.job_id)
             )
@@ -192,7 +202,8 @@ def dissolve(database: Database, batch_id: int, groups: Sequence[Sequence[tuple[
                 continue
             made.append(_new_batch(connection, group, gone.api_version, gone.betas, now))
             for part in spans(group):
-                mine = _record.c.id.in_([record_id for record_id, _ in part]) & (_record.c.batch_id == batch_id)
+                ids = [record_id for record_id, _ in part]
+                mine = bulk.among(connection, _record.c.id, ids) & (_record.c.batch_id == batch_id)
                 connection.execute(update(_record).where(mine).values(batch_id=made[-1]))
         return made
 

@@ -9,12 +9,13 @@ from typing import Any
 from sqlalchemy import Connection, cast, func, select
 
 from bakehouse_worker.states import TERMINAL, RecordState, SubmissionState
+from bakehouse_worker.store import bulk
 from bakehouse_worker.store.counters import REJECTED, per_job
 from bakehouse_worker.store.database import Database
-from bakehouse_worker.tables import Batch, Body, Delivery, Job, Record, Rejected, Result, Spend, Submission, table
+from bakehouse_worker.tables import Batch, Body, Delivery, Job, Lane, Record, Rejected, Result, Spend, Submission, table
 
 _record, _batch, _job, _result = (table(m) for m in (Record, Batch, Job, Result))
-_body = table(Body)
+_body, _lane = table(Body), table(Lane)
 _submission, _rejected, _spend, _delivery = (table(m) for m in (Submission, Rejected, Spend, Delivery))
 
 
@@ -126,7 +127,8 @@ def late(database: Database) -> list[LateView]:
 def next_due(database: Database, job_id: int) -> tuple[int, float] | None:
     """Return (records backing off, when the first of them is due) for a job, or None; counts at most 1,000 of them."""
     now = database.now()
-    later = (_record.c.job_id == job_id) & (_record.c.state == RecordState.PENDING) & (_record.c.next_at > now)
+    lanes = select(_lane.c.id).where(_lane.c.job_id == job_id)
+    later = _record.c.lane_id.in_(lanes) & (_record.c.state == RecordState.PENDING) & (_record.c.next_at > now)
     some = select(_record.c.next_at).where(later).order_by(_record.c.next_at).limit(1_000).subquery()
     with database.read() as connection:
         count, first = connection.execute(select(func.count(), func.min(some.c.next_at))).one()
@@ -198,8 +200,8 @@ def every_rejection(database: Database, job: str, span: int = 500) -> Iterator[t
 def rejected_receipts(database: Database, job: str, custom_ids: Sequence[str]) -> list[tuple[str, str, str]]:
     """Return (custom_id, digest, reason) of the rejected receipts under a few hundred custom_ids of a job."""
     query = select(_rejected.c.custom_id, _rejected.c.digest, _rejected.c.reason)
-    mine = (_rejected.c.job == job) & _rejected.c.custom_id.in_(custom_ids)
     with database.read() as connection:
+        mine = (_rejected.c.job == job) & bulk.among(connection, _rejected.c.custom_id, custom_ids)
         return [(row.custom_id, row.digest, row.reason) for row in connection.execute(query.where(mine))]
 
 

@@ -7,7 +7,7 @@ then the batch counts as unknown, and the next turn goes over it again, which ch
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,11 @@ from sqlalchemy import Connection, func, insert, null, select, update
 from bakehouse import contract
 from bakehouse_worker.remote import Remote
 from bakehouse_worker.states import OPEN_STATES, TERMINAL, BatchState, RecordState, SubmissionState
+from bakehouse_worker.store import results
 from bakehouse_worker.store.counters import Deltas
 from bakehouse_worker.store.database import Database
 from bakehouse_worker.store.epochs import enqueued_at
+from bakehouse_worker.store.results import ResultRow
 from bakehouse_worker.tables import Batch, Record, Result, Submission, table
 
 _record, _batch, _result, _submission = (table(m) for m in (Record, Batch, Result, Submission))
@@ -74,22 +76,22 @@ def open_batch(database: Database, remote: Remote) -> int:
         return int(connection.execute(insert(_batch).returning(_batch.c.id), {**row, **blank}).scalar_one())
 
 
-def bind(database: Database, batch_id: int, rows: Sequence[Mapping[str, Any]], limits: Limits) -> Bound:
+def bind(database: Database, batch_id: int, rows: Sequence[ResultRow], limits: Limits) -> Bound:
     """Bind a span of result rows to those of their records that were not sent here: members of the batch, with their results."""
     now = database.now()
     with database.write() as connection:
         database.exclusive(connection, "pack")  # no packer takes what is taken back here
-        found = _records(connection, [row["record_id"] for row in rows])
+        found = _records(connection, [row.record_id for row in rows])
         unsent = _unsent(connection, {record.batch_id for record in found.values()})
         mine, counts = [], {"bound": 0, "ended": 0, "later": 0, "strange": 0}
         for row in rows:
-            what = _what(found.get(row["record_id"]), row["attempt"], limits, unsent)
+            what = _what(found.get(row.record_id), row.attempt, limits, unsent)
             counts[what] += 1
             if what == "bound":
                 mine.append(row)
         if mine:
-            _take(database, connection, batch_id, [found[row["record_id"]] for row in mine], now)
-            connection.execute(database.insert(Result).on_conflict_do_nothing(), [dict(row) for row in mine])
+            _take(database, connection, batch_id, [found[row.record_id] for row in mine], now)
+            results.write(connection, mine)
     return Bound(**counts)
 
 

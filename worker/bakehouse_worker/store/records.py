@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, delete, insert, null, select, update
+from sqlalchemy import Connection, delete, func, null, select, update
 
 from bakehouse.contract import Record as Incoming
 from bakehouse_worker.states import RecordState
-from bakehouse_worker.store import lanes, tombstones, trials
+from bakehouse_worker.store import bulk, lanes, tombstones, trials
 from bakehouse_worker.store.caveats import Caveats
 from bakehouse_worker.store.counters import REJECTED, Deltas, per_job
 from bakehouse_worker.store.database import Database, spans
-from bakehouse_worker.store.lanes import Common, Jobs
+from bakehouse_worker.store.lanes import Jobs
 from bakehouse_worker.store.tombstones import Buried, Name
 from bakehouse_worker.tables import Body, Delivery, Job, Record, Rejected, table
 
@@ -23,6 +23,19 @@ _record, _body, _job, _delivery = table(Record), table(Body), table(Job), table(
 
 #: How the reason of a receipt begins that the database would not take; what follows is the database's own word.
 REFUSED_BY_DATABASE = "the database refuses it"
+
+#: Columns of a new record's row and of a body's, in the order of their values.
+_RECORD = (
+    *("job_id", "custom_id", "lane_id", "seq", "bytes", "digest", "model"),
+    *("state", "generation", "attempt", "failures", "expiries", "next_at"),
+)
+_BODY = ("record_id", "generation", "first_attempt", "params", "spans", "metadata_json")
+#: What changes of a record's row when another body takes its place.
+_ASKED = ("lane_id", "bytes", "digest", "model")
+
+_PENDING = RecordState.PENDING.value
+
+_Row = tuple[int, str, *tuple[Any, ...]]
 
 _CONFLICT = "another body is known under this custom_id; send it under a new one, or replace it"
 _IN_BATCH = "cannot be replaced while its request is in a batch; try again when that has ended"
@@ -70,26 +83,27 @@ def accept(database: Database, entries: Sequence[Entry], canary: int = 0) -> Acc
     with database.refusing(), database.write() as connection:
         database.exclusive(connection, "accept")  # two spans with the same records in another order would deadlock
         jobs = lanes.jobs(database, connection, names, now, hold=True, canary=canary)
-        found = lanes.lanes(database, connection, jobs.ids, {lanes.lane_of(entry.record) for entry in entries})
+        wanted = [lanes.lane_of(entry.record) for entry in entries]
+        found = lanes.lanes(database, connection, jobs.ids, set(wanted))
         span = _Span(database, connection, jobs, now)
-        rows = [_row(entry, jobs.ids, found, now) for entry in entries]
-        statement = database.insert(Record).on_conflict_do_nothing(index_elements=["job_id", "custom_id"])
-        inserted = connection.execute(statement.returning(_record.c.id, _record.c.job_id, _record.c.custom_id), rows)
-        ids = {(job_id, custom_id): record_id for record_id, job_id, custom_id in inserted}
+        rows = [
+            _row(entry, jobs.ids[entry.record.job], found[lane], now)
+            for entry, lane in zip(entries, wanted, strict=True)
+        ]
+        ids = _insert(span, rows)
         buried = _take_back(span, ids)
         span.outcome.new = len(ids)
         bodies, taken = [], []
         for entry, row in zip(entries, rows, strict=True):
-            record_id = ids.pop((row["job_id"], entry.record.custom_id), None)
+            record_id = ids.pop(row[:2], None)
             if record_id is None:
                 taken.append((entry, row))
             else:
                 bodies.append(_body_row(record_id, 0, 0, entry.record))
-                span.deltas.add(row["job_id"], RecordState.PENDING)
-        if bodies:
-            connection.execute(insert(_body), bodies)
+                span.deltas.add(row[0], RecordState.PENDING)
+        bulk.insert(connection, Body, _BODY, bodies)
         for entry, row in taken:
-            if (row["job_id"], entry.record.custom_id) in buried:
+            if row[:2] in buried:
                 _resolve_pruned(span, entry, row, buried)
             else:
                 _resolve(span, entry, row, buried)
@@ -131,10 +145,12 @@ def known_digests(database: Database, job: str, custom_ids: Sequence[str]) -> di
         if row is None:
             return found
         keys = {row.id: row.tombstone_key} if row.tombstone_key else {}
-        for part in spans(custom_ids, 500):
-            mine = (_record.c.job_id == row.id) & _record.c.custom_id.in_(part)
-            rows = connection.execute(select(_record.c.custom_id, _record.c.digest).where(mine))
-            found.update((custom_id, digest) for custom_id, digest in rows)
+        for part in spans(custom_ids):
+            asked = bulk.listed(connection, part)
+            mine = (_record.c.job_id == row.id) & (_record.c.custom_id == asked.c.value)
+            digest = select(_record.c.digest).where(mine).scalar_subquery()  # one index seek each, whatever is planned
+            rows = connection.execute(select(asked.c.value, digest))
+            found.update((custom_id, known) for custom_id, known in rows if known is not None)
             buried = tombstones.among(connection, keys, [(row.id, custom_id) for custom_id in part])
             for name, stone in buried.items():
                 found.setdefault(name[1], stone.digest)
@@ -167,6 +183,14 @@ def start_again(connection: Connection, ids: Sequence[int], now: float, **values
     )
 
 
+def _insert(span: _Span, rows: Sequence[_Row]) -> dict[Name, int]:
+    """Insert the rows whose (job, custom_id) is not taken; returns the ids of these. Nobody else inserts records meanwhile."""
+    last = span.connection.scalar(select(func.max(_record.c.id))) or 0
+    bulk.insert(span.connection, Record, _RECORD, rows, key=_RECORD[:2])
+    query = select(_record.c.job_id, _record.c.custom_id, _record.c.id).where(_record.c.id > last)
+    return {(job_id, custom_id): record_id for job_id, custom_id, record_id in span.connection.execute(query)}
+
+
 def _take_back(span: _Span, ids: dict[Name, int]) -> dict[Name, Buried]:
     """Delete from what was just inserted the records that were pruned before, and return what stays of them.
 
@@ -180,9 +204,9 @@ def _take_back(span: _Span, ids: dict[Name, int]) -> dict[Name, Buried]:
     return buried
 
 
-def _resolve(span: _Span, entry: Entry, row: dict[str, Any], buried: dict[Name, Buried]) -> None:
+def _resolve(span: _Span, entry: Entry, row: _Row, buried: dict[Name, Buried]) -> None:
     """Tell what an entry is whose (job, custom_id) is taken: the same record, a replacement, or a conflict."""
-    incoming, job_id, connection = entry.record, row["job_id"], span.connection
+    incoming, job_id, connection = entry.record, row[0], span.connection
     mine = (_record.c.job_id == job_id) & (_record.c.custom_id == incoming.custom_id)
     held = connection.execute(select(_record).where(mine).with_for_update()).one_or_none()
     if held is None:
@@ -195,17 +219,18 @@ def _resolve(span: _Span, entry: Entry, row: dict[str, Any], buried: dict[Name, 
         _reject(span, entry, _IN_BATCH)
     else:
         generation = held.generation + 1
-        connection.execute(insert(_body), [_body_row(held.id, generation, held.attempt + 1, incoming)])
-        values = {"bytes": row["bytes"], "digest": incoming.digest, "model": incoming.model, "lane_id": row["lane_id"]}
+        body = _body_row(held.id, generation, held.attempt + 1, incoming)
+        bulk.insert(connection, Body, _BODY, [body])
+        values = {name: value for name, value in zip(_RECORD, row, strict=True) if name in _ASKED}
         span.caveats.go(connection, [held.id])
         start_again(connection, [held.id], span.now, generation=generation, **values)
         span.deltas.move([job_id], held.state, RecordState.PENDING)
         span.outcome.replaced += 1
 
 
-def _resolve_pruned(span: _Span, entry: Entry, row: dict[str, Any], buried: dict[Name, Buried]) -> None:
+def _resolve_pruned(span: _Span, entry: Entry, row: _Row, buried: dict[Name, Buried]) -> None:
     """The same of an entry whose record was pruned; one that is replaced comes out of its grave as a new record."""
-    incoming, name = entry.record, (row["job_id"], entry.record.custom_id)
+    incoming, name = entry.record, row[:2]
     stone = buried.get(name) or tombstones.among(
         span.connection, tombstones.keys(span.connection, [name[0]]), [name]
     ).get(name)
@@ -218,8 +243,8 @@ def _resolve_pruned(span: _Span, entry: Entry, row: dict[str, Any], buried: dict
     else:
         tombstones.remove(span.connection, stone)
         buried.pop(name, None)
-        record_id = span.connection.execute(insert(_record).returning(_record.c.id), row).scalar_one()
-        span.connection.execute(insert(_body), [_body_row(record_id, 0, 0, incoming)])
+        record_id = _insert(span, [row])[name]
+        bulk.insert(span.connection, Body, _BODY, [_body_row(record_id, 0, 0, incoming)])
         span.deltas.move([name[0]], stone.state, RecordState.PENDING)
         span.outcome.replaced += 1
 
@@ -240,32 +265,14 @@ def _reject(span: _Span, entry: Entry, reason: str) -> None:
     span.outcome.rejected.append((entry, reason))
 
 
-def _row(entry: Entry, jobs: dict[str, int], lane_ids: dict[Common, int], now: float) -> dict[str, Any]:
+def _row(entry: Entry, job_id: int, lane_id: int, now: float) -> _Row:
     record = entry.record
     milliseconds, _, number = entry.entry_id.partition("-")
-    return {
-        "job_id": jobs[record.job],
-        "custom_id": record.custom_id,
-        "lane_id": lane_ids[lanes.lane_of(record)],
-        "seq": (int(milliseconds) << 20) + int(number or 0),
-        "bytes": len(record.params),
-        "digest": record.digest,
-        "model": record.model,
-        "state": RecordState.PENDING,
-        "generation": 0,
-        "attempt": 0,
-        "failures": 0,
-        "expiries": 0,
-        "next_at": now,
-    }
+    seq = (int(milliseconds) << 20) + int(number or 0)
+    asked = (lane_id, seq, len(record.params), record.digest, record.model)
+    return (job_id, record.custom_id, *asked, _PENDING, 0, 0, 0, 0, now)
 
 
-def _body_row(record_id: int, generation: int, first_attempt: int, record: Incoming) -> dict[str, Any]:
-    return {
-        "record_id": record_id,
-        "generation": generation,
-        "first_attempt": first_attempt,
-        "params": record.params,
-        "spans": orjson.dumps(record.spans).decode() if record.spans else None,
-        "metadata_json": record.metadata,
-    }
+def _body_row(record_id: int, generation: int, first_attempt: int, record: Incoming) -> tuple[Any, ...]:
+    ranges = orjson.dumps(record.spans).decode() if record.spans else None
+    return record_id, generation, first_attempt, record.params, ranges, record.metadata

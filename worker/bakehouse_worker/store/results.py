@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import Connection, func, null, select, update
 
 from bakehouse_worker.retry import Decision
 from bakehouse_worker.states import BatchState, RecordState
-from bakehouse_worker.store import caveats, deliveries
+from bakehouse_worker.store import bulk, caveats, deliveries
 from bakehouse_worker.store.counters import Deltas
 from bakehouse_worker.store.database import Database, spans
 from bakehouse_worker.tables import Batch, Record, Result, Spend, table
@@ -34,8 +34,7 @@ _USED = (
 _CURRENT = (_result.c.record_id == _record.c.id) & (_result.c.attempt == _record.c.attempt)
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """What one answer used; tokens, and USD where the model's price is known."""
 
     job_id: int
@@ -48,8 +47,7 @@ class Usage:
     cost_sync: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Unsettled:
+class Unsettled(NamedTuple):
     """A member whose result is stored and not yet decided upon."""
 
     record_id: int
@@ -72,62 +70,46 @@ class Settled:
     delivering: int
 
 
+class ResultRow(NamedTuple):
+    """One row for `add`. Costs are USD: at batch prices, and of a synchronous call."""
+
+    record_id: int
+    attempt: int
+    batch_id: int
+    kind: str
+    line: bytes
+    received_at: float
+    error_type: str | None = None
+    error: str | None = None
+    stop_reason: str | None = None
+    request_id: str | None = None
+    model: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_read_tokens: int = 0
+    cost: float | None = None
+    cost_sync: float | None = None
+
+
 def own_row(
     record_id: int, attempt: int, batch_id: int, kind: str, error_type: str | None, error: str | None, now: float
-) -> dict[str, Any]:
+) -> ResultRow:
     """Return a result row for what we, not a result line, know of a sending: missing, gone, refused, too large."""
     detail = {"type": "error", "error": {"type": error_type, "message": error}}
     line = orjson.dumps({"result": {"type": "errored", "error": detail}})
-    return result_row(record_id, attempt, batch_id, kind, line, now, error_type=error_type, error=error)
+    return ResultRow(record_id, attempt, batch_id, kind, line, now, error_type=error_type, error=error)
 
 
-def result_row(
-    record_id: int,
-    attempt: int,
-    batch_id: int,
-    kind: str,
-    line: bytes,
-    now: float,
-    *,
-    error_type: str | None = None,
-    error: str | None = None,
-    stop_reason: str | None = None,
-    request_id: str | None = None,
-    model: str | None = None,
-    tokens: tuple[int, int, int, int] = (0, 0, 0, 0),
-    cost: tuple[float, float] | None = None,
-) -> dict[str, Any]:
-    """Return one row for `add`. `tokens` are input, output, cache write, cache read; `cost` is (batch, synchronous) USD."""
-    return {
-        "record_id": record_id,
-        "attempt": attempt,
-        "batch_id": batch_id,
-        "kind": kind,
-        "error_type": error_type,
-        "error": error,
-        "stop_reason": stop_reason,
-        "request_id": request_id,
-        "model": model,
-        "input_tokens": tokens[0],
-        "output_tokens": tokens[1],
-        "cache_write_tokens": tokens[2],
-        "cache_read_tokens": tokens[3],
-        "cost": cost[0] if cost else None,
-        "cost_sync": cost[1] if cost else None,
-        "received_at": now,
-        "line": line,
-    }
-
-
-def add(database: Database, rows: Sequence[Mapping[str, Any]]) -> None:
+def add(database: Database, rows: Sequence[ResultRow]) -> None:
     """Insert a span of result rows; those that stand already stay as they are."""
     with database.write() as connection:
-        _add(database, connection, rows)
+        write(connection, rows)
 
 
-def _add(database: Database, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    statement = database.insert(Result).on_conflict_do_nothing(index_elements=["record_id", "attempt"])
-    connection.execute(statement, [dict(row) for row in rows])
+def write(connection: Connection, rows: Sequence[ResultRow]) -> None:
+    """The same inside a transaction."""
+    bulk.insert(connection, Result, ResultRow._fields, rows, key=("record_id", "attempt"))
 
 
 def count(database: Database, batch_id: int) -> int:
@@ -155,15 +137,11 @@ def unsettled(
     used = (_record.c.job_id, *(_result.c[name] for name in _USED))
     query = select(_record.c.id, _record.c.attempt, *columns, *used).join(_result, _CURRENT)
     query = query.where(_record.c.batch_id == batch_id, _record.c.state == RecordState.PACKED)
-    if record_ids is not None:
-        query = query.where(_record.c.id.in_(record_ids))
     with database.read() as connection:
-        rows: Any = connection.execute(query.order_by(_record.c.id).limit(limit))
-        return [_unsettled(*row) for row in rows]
-
-
-def _unsettled(*row: Any) -> Unsettled:
-    return Unsettled(*row[:9], usage=Usage(*row[9:]))  # type: ignore[misc]
+        if record_ids is not None:
+            query = query.where(bulk.among(connection, _record.c.id, record_ids))
+        rows = connection.execute(query.order_by(_record.c.id).limit(limit)).all()
+    return [Unsettled(*row[:9], usage=Usage(*row[9:])) for row in rows]  # type: ignore[misc]
 
 
 def settle(database: Database, batch_id: int, decisions: Sequence[tuple[Unsettled, Decision]]) -> Settled:
@@ -198,8 +176,8 @@ def settle(database: Database, batch_id: int, decisions: Sequence[tuple[Unsettle
     return Settled(settled, delivering)
 
 
-def fail_unsent(database: Database, batch_id: int | None, failures: Sequence[Mapping[str, Any]]) -> int:
-    """Fail records for what a create, or no create, said of them: too large, refused by name. Rows are result rows.
+def fail_unsent(database: Database, batch_id: int | None, failures: Sequence[ResultRow]) -> int:
+    """Fail records for what a create, or no create, said of them: too large, refused by name.
 
     `batch_id` None means that the records are pending; else they are members of that packed batch and leave it.
     """
@@ -209,9 +187,7 @@ def fail_unsent(database: Database, batch_id: int | None, failures: Sequence[Map
         jobs: list[int] = []
         left = 0
         for row in failures:
-            mine = (
-                (_record.c.id == row["record_id"]) & (_record.c.attempt == row["attempt"]) & (_record.c.state == before)
-            )
+            mine = (_record.c.id == row.record_id) & (_record.c.attempt == row.attempt) & (_record.c.state == before)
             if batch_id is not None:
                 mine &= _record.c.batch_id == batch_id
             values = {"state": RecordState.FAILED, "failures": _record.c.failures + 1, "settled_at": now}
@@ -219,7 +195,7 @@ def fail_unsent(database: Database, batch_id: int | None, failures: Sequence[Map
                 update(_record).where(mine).values(values).returning(*_MOVED, _record.c.bytes)
             ).all()
             if moved:
-                _add(database, connection, [row])
+                write(connection, [row])
                 deliveries.open_for(database, connection, moved, now)
                 jobs.append(moved[0].job_id)
                 left += moved[0].bytes
@@ -241,7 +217,8 @@ def _move(
 ) -> Sequence[Any]:
     """Move members on that are still in this batch at this attempt; returns the rows that moved."""
     ids = [member.record_id for member in members]
-    mine = _record.c.id.in_(ids) & (_record.c.batch_id == batch_id) & (_record.c.state == RecordState.PACKED)
+    mine = bulk.among(connection, _record.c.id, ids) & (_record.c.batch_id == batch_id)
+    mine &= _record.c.state == RecordState.PACKED
     if values["state"] == RecordState.PENDING:
         mine &= _record.c.cancel_asked_at.is_(None)
     moved = connection.execute(update(_record).where(mine).values(values).returning(*_MOVED)).all()
@@ -255,8 +232,10 @@ def _spend(database: Database, connection: Connection, used: Sequence[Usage]) ->
     for usage in used:
         total = totals.setdefault((usage.job_id, usage.model or "unknown"), dict.fromkeys(_TOTALS, 0))
         total["answers"] += 1
-        for name in _USED[1:5]:
-            total[name] += getattr(usage, name)
+        total["input_tokens"] += usage.input_tokens
+        total["output_tokens"] += usage.output_tokens
+        total["cache_write_tokens"] += usage.cache_write_tokens
+        total["cache_read_tokens"] += usage.cache_read_tokens
         if usage.cost is None or usage.cost_sync is None:
             total["unpriced"] += 1
         else:
