@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -186,11 +187,15 @@ def test_children_that_die_are_restarted_and_the_job_ends(machine, api):
     wait_until(
         lambda: any(batch.state == BatchState.IN_PROGRESS for batch in machine.batches()), "a batch is in flight"
     )
-    for victim in ("--queues control", "--queues transfer", "bakehouse_worker beat", embedded.find_binary().name):
-        doomed = [each for each in machine.left_running() if victim in " ".join(each.cmdline())]
-        assert doomed, victim
-        for each in doomed:
-            each.kill()
+    for role in ("control", "transfer", "beat"):
+        doomed = [int(file.suffix[1:]) for file in (machine.home / ".bakehouse" / "health").glob(f"{role}.*")]
+        assert doomed, role
+        for pid in doomed:
+            os.kill(pid, signal.SIGKILL)
+    for victim in ("local.crew", embedded.find_binary().name):
+        parents = [each for each in machine.left_running() if victim in " ".join(each.cmdline())]
+        assert parents, victim
+        min(parents, key=lambda each: each.create_time()).kill()
     assert process.wait(LIMIT_OF_A_RUN) == 0, (machine.home / "output.txt").read_text()
     machine.check_answers()
     assert api.totals()["accepted_twice"] == 0

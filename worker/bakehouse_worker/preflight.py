@@ -88,14 +88,18 @@ def mismatch(known: tuple[str, str] | None, now: Identity) -> str | None:
     )
 
 
-def main() -> None:
-    """Print the identity, or why there is none."""
+def answer() -> dict[str, str]:
+    """Return the identity, or why there is none, as `main` prints it."""
     try:
         found = ask()
-        answer = {"origin": found.origin, "workspace": found.workspace}
     except BakehouseError as error:
-        answer = {"error": str(error)}
-    sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
+        return {"error": str(error)}
+    return {"origin": found.origin, "workspace": found.workspace}
+
+
+def main() -> None:
+    """Print the identity, or why there is none."""
+    sys.stdout.buffer.write(orjson.dumps(answer()) + b"\n")
 
 
 if __name__ == "__main__":

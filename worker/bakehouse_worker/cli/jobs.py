@@ -39,25 +39,30 @@ def run(
 
     Exit code 0: all succeeded; 1: some failed and are in the output with their error; 2: usage or configuration.
     """
-    from bakehouse_worker.local import emulated, jobfile
+    from bakehouse_worker.local import emulated
+    from bakehouse_worker.local.crew import called
     from bakehouse_worker.local.home import prepare_home
-    from bakehouse_worker.local.run import Options
-    from bakehouse_worker.local.run import run as work
 
+    home = prepare_home(settings(data_dir).data_dir)
     if emulator:
-        emulated.use(prepare_home(settings(data_dir).data_dir))
-    options = Options(
-        source=source,
-        output=output,
-        job=job or jobfile.default_job(source),
-        limit=limit,
-        retry_failed=retry_failed,
-        update=update,
-        skip_bad=skip_bad,
-        emulator=emulator,
-        canary=canary,
-    )
-    raise SystemExit(work(options, settings(data_dir), console()))
+        emulated.use(home)
+    with called(home, asking=not emulator) as crew:  # it imports what it needs while this process does
+        from bakehouse_worker.local import jobfile
+        from bakehouse_worker.local.run import Options
+        from bakehouse_worker.local.run import run as work
+
+        options = Options(
+            source=source,
+            output=output,
+            job=job or jobfile.default_job(source),
+            limit=limit,
+            retry_failed=retry_failed,
+            update=update,
+            skip_bad=skip_bad,
+            emulator=emulator,
+            canary=canary,
+        )
+        raise SystemExit(work(options, settings(data_dir), console(), crew))
 
 
 def demo(
@@ -83,7 +88,7 @@ def enqueue(
 
     wanted = settings(data_dir)
     name = job or jobfile.default_job(source)
-    found = jobfile.scan(source, name, limit=None, known=lambda _: {})
+    found = jobfile.scan(source, name, limit=None, known=None)
     if found.bad:
         first = found.bad[0]
         more = f" (and {len(found.bad) - 1:,} more)" if len(found.bad) > 1 else ""

@@ -34,14 +34,14 @@ def up(
     from bakehouse_worker import credentials
     from bakehouse_worker.local import emulated as local_emulator
     from bakehouse_worker.local.home import prepare_home
-    from bakehouse_worker.local.stack import ROLES, Stack
+    from bakehouse_worker.local.stack import Stack
 
     if emulated:
         local_emulator.use(prepare_home(settings(data_dir).data_dir))
     wanted, screen = settings(data_dir), console()
     credentials.find()
     seen, told = _flower_role(flower_port)
-    with Stack(wanted, extra=local_emulator.child if emulated else None, roles=(*ROLES, *seen)) as stack:
+    with Stack(wanted, extra=local_emulator.child if emulated else None, beside=seen) as stack:
         role = (
             "started" if stack.owner else "joined (another command runs the workers; this one takes over when it ends)"
         )

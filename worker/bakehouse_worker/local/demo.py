@@ -12,6 +12,7 @@ from rich.console import Console
 
 from bakehouse import ConfigurationError
 from bakehouse_worker.local import emulated, jobfile
+from bakehouse_worker.local.crew import called
 from bakehouse_worker.local.home import prepare_home
 from bakehouse_worker.local.run import Options, run
 from bakehouse_worker.settings import load
@@ -51,7 +52,8 @@ def demo(data_dir: Path, records: int, console: Console) -> int:
         emulator=True,
         emulator_script=script,
     )
-    code = run(options, load(data_dir=home), console)
+    with called(home, asking=False) as crew:
+        code = run(options, load(data_dir=home), console, crew)
     console.print("the first answers:", highlight=False)
     with options.output.open("rb") as file:
         for line in [next(file) for _ in range(3)]:

@@ -1,67 +1,93 @@
-"""Puts a file's new records into the inbox while the workers take them out: the inbox stays small, and Redis may restart."""
+"""Puts a file's new records into the store: what stands in a file on this machine needs no inbox between.
+
+The file may be read again, so nothing is lost while a record is in no other place. Workers are told whenever a batch is full.
+"""
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
-from operator import methodcaller
+from functools import partial
 from typing import TypeVar
 
-from bakehouse import Client, InboxFull, InboxUnavailable
 from bakehouse.contract import Record
-from bakehouse_worker.local import jobfile
+from bakehouse_worker import accept, epoch
 from bakehouse_worker.local.stack import Stack
+from bakehouse_worker.log import logger
 from bakehouse_worker.store import records
+from bakehouse_worker.store.database import away
+from bakehouse_worker.store.records import Entry
 
 T = TypeVar("T")
 
-#: Seconds between two tries.
-PAUSE = 0.25
-#: The inbox is kept below this many bytes while a file is enqueued, so that memory does not grow with the file.
-INBOX_BYTES = 32_000_000
-#: Seconds that Redis may be away before the command gives up.
-REDIS_AWAY = 60.0
+#: Seconds between two tries, and for which the database may be away before the command gives up.
+PAUSE, DATABASE_AWAY = 0.25, 60.0
+#: One transaction takes at most this many records, and about this many bytes.
+RECORDS, BYTES = 2_000, 8_000_000
+#: Numbers of entries begin beyond this one, as Redis counts up from 0 in each millisecond: no two have the same id.
+FIRST, NUMBERS = 2**19, 2**20
+
+log = logger("feed")
 
 
-def feed(stack: Stack, job: str, lines: Iterable[Record], expected: int, canary: int | None) -> None:
-    """Enqueue what the store does not know yet, and say how many records the job has in all, and how many go ahead."""
+def feed(stack: Stack, job: str, lines: Iterable[Record], expected: int, canary: int | None, *, fresh: bool) -> None:
+    """Accept what the store does not know yet, and say how many records the job has in all, and how many go ahead.
+
+    Of a `fresh` job it knows nothing.
+    """
+    runtime, fed, arrived = stack.runtime, 0, 0
+    epoch.notice(runtime)  # before a record takes an id that another one had before the database was restored
     if canary:
-        _patiently(stack, lambda client: client.send_ahead(job, canary))
-    for span in spans(lines):
-        known = records.known_digests(stack.runtime.database, job, [record.custom_id for record in span])
-        _append(stack, [record for record in span if known.get(record.custom_id) != record.digest])
-    _patiently(stack, lambda client: client.close(job, expected=expected))
+        _patiently(stack, lambda: records.send_ahead(runtime.database, job, canary))
+    for span in _spans(lines):
+        new = span if fresh else _unknown(stack, job, span)
+        arrived = max(int(1000 * runtime.database.now()), arrived + 1)
+        if new:
+            _patiently(stack, partial(accept.into_store, runtime, _entries(arrived, new)))
+        fed += len(new)
+        stack.tend()
+        if fed >= runtime.settings.max_batch_requests:
+            stack.ring("chunk")
+            fed = 0
+    _patiently(stack, lambda: records.close(runtime.database, job, expected))
+    stack.ring("chunk")
 
 
-def spans(items: Iterable[T]) -> Iterator[list[T]]:
-    """Cut a stream into lists of a size that the store takes in one question."""
-    remaining = iter(items)
-    while span := list(islice(remaining, jobfile.SPAN)):
+def _spans(lines: Iterable[Record]) -> Iterator[list[Record]]:
+    span: list[Record] = []
+    size = 0
+    for record in lines:
+        span.append(record)
+        size += len(record.params)
+        if len(span) == RECORDS or size > BYTES:
+            yield span
+            span, size = [], 0
+    if span:
         yield span
 
 
-def _append(stack: Stack, unsent: list[Record]) -> None:
-    while unsent:
-        try:
-            _patiently(stack, methodcaller("append", unsent))
-            return
-        except InboxFull as full:
-            unsent = unsent[full.accepted :]
-            stack.tend()
-            time.sleep(PAUSE / 5)
+def _unknown(stack: Stack, job: str, span: list[Record]) -> list[Record]:
+    custom_ids = [record.custom_id for record in span]
+    known = _patiently(stack, lambda: records.known_digests(stack.runtime.database, job, custom_ids))
+    return [record for record in span if known.get(record.custom_id) != record.digest]
 
 
-def _patiently(stack: Stack, call: Callable[[Client], object]) -> None:
-    """Make a call to the inbox, waiting for a Redis that is being restarted or changes hands. A repeat is harmless."""
-    give_up = time.monotonic() + REDIS_AWAY
+def _entries(arrived: int, span: list[Record]) -> list[Entry]:
+    """Give records the ids that entries of the inbox would have: the millisecond of their arrival, and their order in it."""
+    first = random.randrange(FIRST, NUMBERS - RECORDS)
+    return [Entry(f"{arrived}-{first + position}", record) for position, record in enumerate(span)]
+
+
+def _patiently(stack: Stack, call: Callable[[], T]) -> T:
+    """Make a call to the store, waiting for one that is being restarted or changes hands. A repeat is harmless."""
+    give_up = time.monotonic() + DATABASE_AWAY
     while True:
-        settings = stack.runtime.settings
         try:
-            call(Client(settings.redis_url, prefix=settings.redis_prefix, max_inbox_bytes=INBOX_BYTES))
-            return
-        except InboxUnavailable:
-            if time.monotonic() > give_up:
+            return call()
+        except Exception as error:
+            if away(error) is None or time.monotonic() > give_up:
                 raise
+            log.warning("the database is away", reason=away(error))
         stack.tend()
         time.sleep(PAUSE)

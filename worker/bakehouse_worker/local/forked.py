@@ -14,63 +14,24 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any
 
 import orjson
 
-from bakehouse import BakehouseError, ConfigurationError
+from bakehouse import ConfigurationError
 from bakehouse_worker import health
 from bakehouse_worker.local import embedded, tether
+from bakehouse_worker.local.crew import ROLES, work
+from bakehouse_worker.local.forking import Forked, Reply
 from bakehouse_worker.local.home import prepare_home
-from bakehouse_worker.local.stack import ROLES
 
 #: Seconds in which everything must be up, and between two looks whether it is.
 LIMIT, LOOK = 60.0, 0.02
 #: A role that ends within so many seconds of its start is not started again.
 EARLY = 2.0
-
-
-Reply = Callable[[dict[str, Any]], None]
-
-
-def fork(live: Callable[[Reply], None]) -> tuple[BinaryIO, int]:
-    """Run a function in a child that dies with this process; returns the pipe that it answers into, once, and its id."""
-    tie = tether.to_parent()
-    source, sink = os.pipe()
-
-    def reply(told: dict[str, Any]) -> None:
-        os.write(sink, orjson.dumps(told) + b"\n")
-
-    def answer() -> None:
-        os.close(source)
-        try:
-            live(reply)
-        except BakehouseError as error:
-            reply({"error": str(error)})
-
-    pid = os.fork()
-    if not pid:
-        _in_child(tie, answer)
-    os.close(sink)
-    return os.fdopen(source, "rb"), pid
-
-
-def read(reader: BinaryIO) -> dict[str, Any]:
-    """Return what a child answers."""
-    told: dict[str, Any] = orjson.loads(reader.readline() or b'{"error": "it ended without a word"}')
-    return told
-
-
-def ask(live: Callable[[Reply], None]) -> dict[str, Any]:
-    """Run a function in a child to its end, and return what it answered."""
-    reader, pid = fork(live)
-    with reader:
-        told = read(reader)
-    os.waitpid(pid, 0)
-    return told
 
 
 def end(leader: int) -> None:
@@ -82,23 +43,6 @@ def end(leader: int) -> None:
         with suppress(ChildProcessError):
             while True:
                 os.waitpid(which, 0)
-
-
-def _in_child(tie: Callable[[], None] | None, live: Callable[[], None]) -> NoReturn:
-    """Be a forked child: tied to its parent, and never back in its parent's code."""
-    code = 1
-    try:
-        if tie is not None:
-            tie()
-        live()
-        code = 0
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
 
 
 class ForkedStack:
@@ -125,7 +69,7 @@ class ForkedStack:
         embedded.wait_until_ready(server, url)
         embedded.announce(home, url)
         os.environ["BAKEHOUSE_REDIS_URL"] = url
-        for name, _ in ROLES:
+        for name in ROLES:
             self._role(name)
         self._wait_until_ready(api)
         reply({"redis": url, "api": f"http://127.0.0.1:{api}"})
@@ -162,14 +106,11 @@ class ForkedStack:
         return process
 
     def _role(self, name: str) -> None:
-        tie = tether.to_parent()
-        pid = os.fork()
-        if not pid:
-            _in_child(tie, lambda: _work(name, self._home / "logs" / f"{name}.log"))
-        self._roles[pid] = (name, time.monotonic())
+        role = Forked(lambda: _work(name, self._home / "logs" / f"{name}.log"))
+        self._roles[role.pid] = (name, time.monotonic())
 
     def _wait_until_ready(self, port: int) -> None:
-        deadline, names = time.monotonic() + LIMIT, [name for name, _ in ROLES]
+        deadline, names = time.monotonic() + LIMIT, [name for name in ROLES]
         while not (_listens(port) and all(verdict.ready for verdict in health.examine(self._home, names))):
             if ended := self._ended():
                 raise ConfigurationError(f"{ended} ended at its start")
@@ -195,19 +136,9 @@ class ForkedStack:
 
 def _work(name: str, log: Path) -> None:
     """Be a role until it ends."""
-    into = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(into, 1)
-    os.dup2(into, 2)
     if name == "deliver":
         _show_tracebacks(log.with_name("handlers.jsonl"))
-    if name == "beat":
-        from bakehouse_worker.app import app
-
-        app.Beat(loglevel="INFO", quiet=True).run()
-    else:
-        from bakehouse_worker.worker import start
-
-        start(name, None)
+    work(name, log)
 
 
 def _show_tracebacks(into: Path) -> None:

@@ -8,21 +8,26 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from bakehouse import ConfigurationError, InvalidRecord
 from bakehouse.contract import Record
-from bakehouse.record import build
+from bakehouse.record import MAX_PARAMS_BYTES, build, check
 
 #: Lines per question to the store about what is known already.
 SPAN = 1_000
 #: Hashes of custom_ids are sorted in this many parts, so that finding doubles needs little memory.
 PARTS = 64
+#: Bytes of a line whose params are not too large, however they are written: no character of JSON grows sixfold.
+SURELY = MAX_PARAMS_BYTES // 8
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,8 @@ class Scan:
         return frozenset(line.number for line in self.bad)
 
 
-Known = Callable[[Sequence[str]], dict[str, str]]
+#: What asks the store for the digests of some custom_ids; None: it knows nothing of the job.
+Known = Callable[[Sequence[str]], dict[str, str]] | None
 
 
 def default_job(path: Path) -> str:
@@ -67,22 +73,26 @@ def scan(path: Path, job: str, *, limit: int | None, known: Known) -> Scan:
     """Read the whole file: check every line, find doubles, and compare with what the store knows. Enqueues nothing."""
     found, doubles = _scan(path, job, limit, known, {})
     if doubles:
-        found, _ = _scan(path, job, limit, known, _repeats(path, job, limit, doubles))
+        found, _ = _scan(path, job, limit, known, _repeats(path, limit, doubles))
     return found
 
 
 def _scan(path: Path, job: str, limit: int | None, known: Known, repeats: dict[int, BadLine]) -> tuple[Scan, set[int]]:
     """Read the file once, leaving out lines known to repeat a custom_id; returns also the hashes that still occur twice."""
     found = Scan(path, fingerprint=_fingerprint(path))
-    hashes = [array("Q") for _ in range(PARTS)]
+    hashes = [array("q") for _ in range(PARTS)]
     span: list[tuple[int, Record]] = []
-    for number, read in _items(path, job, limit):
-        item = repeats.get(number, read)
+    read: Callable[[bytes], Record | str] = _checked if known is None else partial(_record, job=job)
+    for number, line in _items(path, limit, read):
+        item = repeats.get(number, line)
         if isinstance(item, BadLine):
             found.bad.append(item)
             continue
-        hashed = _hash(item.custom_id)
+        hashed = hash(item if isinstance(item, str) else item.custom_id)
         hashes[hashed % PARTS].append(hashed)
+        if isinstance(item, str):
+            found.total, found.new = found.total + 1, found.new + 1
+            continue
         span.append((number, item))
         if len(span) == SPAN:
             _compare(found, span, known)
@@ -96,7 +106,7 @@ def lines(found: Scan, job: str, *, limit: int | None, replace: bool = False) ->
     if _fingerprint(found.path) != found.fingerprint:
         raise ConfigurationError(f"{found.path} changed while it was read; run the command again")
     left_out = found.bad_numbers
-    for number, item in _items(found.path, job, limit, replace=replace):
+    for number, item in _items(found.path, limit, partial(_record, job=job, replace=replace)):
         if isinstance(item, Record) and number not in left_out:
             yield item
 
@@ -110,7 +120,7 @@ def custom_ids(found: Scan, *, limit: int | None) -> Iterator[str]:
 
 
 def _compare(found: Scan, span: Sequence[tuple[int, Record]], known: Known) -> None:
-    digests = known([record.custom_id for _, record in span]) if span else {}
+    digests = known([record.custom_id for _, record in span]) if span and known else {}
     for number, record in span:
         found.total += 1
         held = digests.get(record.custom_id)
@@ -122,10 +132,10 @@ def _compare(found: Scan, span: Sequence[tuple[int, Record]], known: Known) -> N
             found.changed.append((number, record.custom_id))
 
 
-def _items(path: Path, job: str, limit: int | None, *, replace: bool = False) -> Iterator[tuple[int, Record | BadLine]]:
+def _items(path: Path, limit: int | None, read: Callable[[bytes], T]) -> Iterator[tuple[int, T | BadLine]]:
     for number, raw in _raw(path, limit):
         try:
-            yield number, _record(raw, job, replace)
+            yield number, read(raw)
         except InvalidRecord as error:
             yield number, BadLine(number, str(error))
 
@@ -147,7 +157,22 @@ def _raw(path: Path, limit: int | None) -> Iterator[tuple[int, bytes]]:
         raise ConfigurationError(f"{path} cannot be read: {(error.strerror or 'error').lower()}") from None
 
 
-def _record(raw: bytes, job: str, replace: bool) -> Record:
+def _record(raw: bytes, *, job: str, replace: bool = False) -> Record:
+    fields = _fields(raw)
+    return build(fields["params"], custom_id=fields["custom_id"], job=job, replace=replace)
+
+
+def _checked(raw: bytes) -> str:
+    """Return a line's custom_id, if a record can be built of the line: without building it, where it is surely not too large."""
+    if len(raw) > SURELY:
+        return _record(raw, job="any").custom_id
+    fields = _fields(raw)
+    check(fields["params"], fields["custom_id"])
+    custom_id: str = fields["custom_id"]
+    return custom_id
+
+
+def _fields(raw: bytes) -> dict[str, Any]:
     try:
         fields: Any = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -161,11 +186,7 @@ def _record(raw: bytes, job: str, replace: bool) -> Record:
             raise InvalidRecord(name, "is missing")
     if unknown := fields.keys() - {"custom_id", "params"}:
         raise InvalidRecord(min(unknown), 'is unknown; a line has "custom_id" and "params"')
-    return build(fields["params"], custom_id=fields["custom_id"], job=job, replace=replace)
-
-
-def _hash(custom_id: str) -> int:
-    return int.from_bytes(blake2b(custom_id.encode(), digest_size=8).digest(), "little")
+    return fields
 
 
 def _doubles(part: array[int]) -> Iterator[int]:
@@ -173,16 +194,16 @@ def _doubles(part: array[int]) -> Iterator[int]:
     return (left for left, right in pairwise(values) if left == right)
 
 
-def _repeats(path: Path, job: str, limit: int | None, doubles: set[int]) -> dict[int, BadLine]:
+def _repeats(path: Path, limit: int | None, doubles: set[int]) -> dict[int, BadLine]:
     """Return the lines that repeat a custom_id: a reading that compares the ids themselves, not their hashes."""
     first: dict[str, int] = {}
     found: dict[int, BadLine] = {}
-    for number, item in _items(path, job, limit):
-        if isinstance(item, Record) and _hash(item.custom_id) in doubles:
-            if item.custom_id in first:
-                found[number] = BadLine(number, f"custom_id: the same as in line {first[item.custom_id]}")
+    for number, custom_id in _items(path, limit, _checked):
+        if isinstance(custom_id, str) and hash(custom_id) in doubles:
+            if custom_id in first:
+                found[number] = BadLine(number, f"custom_id: the same as in line {first[custom_id]}")
             else:
-                first[item.custom_id] = number
+                first[custom_id] = number
     return found
 
 

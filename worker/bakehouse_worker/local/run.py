@@ -6,11 +6,8 @@ check the file -> ask the API who we are -> enqueue what is not known yet -> wor
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -22,7 +19,8 @@ from rich.console import Console
 from bakehouse import ConfigurationError
 from bakehouse_worker import export, schema
 from bakehouse_worker.local import emulated, jobfile
-from bakehouse_worker.local.feed import feed, spans
+from bakehouse_worker.local.crew import Crew
+from bakehouse_worker.local.feed import feed
 from bakehouse_worker.local.home import prepare_home
 from bakehouse_worker.local.jobfile import Scan
 from bakehouse_worker.local.locks import FileLock
@@ -58,8 +56,11 @@ class Options:
     canary: int | None = None
 
 
-def run(options: Options, settings: Settings, console: Console) -> int:
-    """Run a file to its end; returns the exit code: 0 all succeeded, 1 some failed. Raises ConfigurationError for code 2."""
+def run(options: Options, settings: Settings, console: Console, crew: Crew) -> int:
+    """Run a file to its end, by a crew that was called; returns the exit code: 0 all succeeded, 1 some failed.
+
+    Raises ConfigurationError for code 2.
+    """
     started = time.monotonic()
     if options.output.exists() and options.source.exists() and options.output.samefile(options.source):
         raise ConfigurationError(f"{options.output} is the input; name another file for the output")
@@ -72,14 +73,15 @@ def run(options: Options, settings: Settings, console: Console) -> int:
     with lock:
         export.check_writable(options.output)
         database = open_database(settings.database_url, home / settings.sqlite_path.name)
-        with _asking_who_we_are(options) as asking:
-            with console.status(f"checking {options.source}"):
-                found = _scan(options, database, console)
-            if _anything_to_do(options, database, found):
-                _work(options, settings, found, console, asking)
-            else:
-                _check_identity(database, asking)
-        failed = _export(options, database, found)
+        with console.status(f"checking {options.source}"):
+            found = _scan(options, database, console)
+        identity = _identity(options, crew)
+        if _anything_to_do(options, database, found):
+            failed = _work(options, settings, found, console, crew, identity)
+        else:
+            if identity:
+                check_identity(submissions.identity(database), identity)
+            failed = _export(options, database, found)
         outcome = FileOutcome(found.total, found.total - failed, time.monotonic() - started, options.output)
         for line in told(summarise(database, options.job), outcome):
             console.print(line, soft_wrap=True, highlight=False, markup=False)
@@ -87,42 +89,16 @@ def run(options: Options, settings: Settings, console: Console) -> int:
         return 1 if failed else 0
 
 
-@contextmanager
-def _asking_who_we_are(options: Options) -> Iterator[subprocess.Popen[bytes] | None]:
-    """Ask the API while the file is read; the emulator is our own, and is not asked."""
-    if options.emulator:
-        yield None
-        return
-    argv = [sys.executable, "-m", "bakehouse_worker.preflight"]
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as asking:
-        try:
-            yield asking
-        finally:
-            asking.kill()
-
-
-def _answer(asking: subprocess.Popen[bytes]) -> Identity:
-    output, _ = asking.communicate()
-    try:
-        answer = orjson.loads(output)
-    except orjson.JSONDecodeError:
-        raise ConfigurationError("the API could not be asked who we are; `bakehouse check` tells more") from None
-    if "error" in answer:
-        raise ConfigurationError(answer["error"])
-    return Identity(answer["origin"], answer["workspace"])
-
-
 def _scan(options: Options, database: Database, console: Console) -> Scan:
     """Read the file whole; refuse it, with nothing enqueued, unless every line can be sent or may be left out."""
-    exists = _has_schema(database)
 
     def known(custom_ids: Sequence[str]) -> dict[str, str]:
-        return records.known_digests(database, options.job, custom_ids) if exists else {}
+        return records.known_digests(database, options.job, custom_ids)
 
-    found = jobfile.scan(options.source, options.job, limit=options.limit, known=known)
+    jobs = reading.jobs(database, options.job) if _has_schema(database) else []
+    found = jobfile.scan(options.source, options.job, limit=options.limit, known=known if jobs else None)
     if found.bad:
         _tell_bad(options, found, console)
-    jobs = reading.jobs(database, options.job) if exists else []
     found.others = max(0, (jobs[0].known if jobs else 0) - found.known - len(found.changed))
     if not found.total:
         raise ConfigurationError(f"{options.source} has no lines to send")
@@ -153,10 +129,17 @@ def _has_schema(database: Database) -> bool:
     return (path is None or Path(path).exists()) and schema_stamp.read(database) == schema.HEAD
 
 
-def _check_identity(database: Database, asking: subprocess.Popen[bytes] | None) -> None:
-    """Refuse, before anything is enqueued, a key that does not work and an origin or workspace that is not this store's."""
-    if asking is not None:
-        check_identity(submissions.identity(database), _answer(asking))
+def _identity(options: Options, crew: Crew) -> Identity | None:
+    """Return who the API says we are; refuse a key that does not work before anything is enqueued."""
+    if options.emulator:
+        return None
+    try:
+        answer = orjson.loads(crew.answer())
+    except orjson.JSONDecodeError:
+        raise ConfigurationError("the API could not be asked who we are; `bakehouse check` tells more") from None
+    if "error" in answer:
+        raise ConfigurationError(answer["error"])
+    return Identity(answer["origin"], answer["workspace"])
 
 
 def _anything_to_do(options: Options, database: Database, found: Scan) -> bool:
@@ -169,21 +152,24 @@ def _anything_to_do(options: Options, database: Database, found: Scan) -> bool:
 
 
 def _work(
-    options: Options, settings: Settings, found: Scan, console: Console, asking: subprocess.Popen[bytes] | None
-) -> None:
+    options: Options, settings: Settings, found: Scan, console: Console, crew: Crew, identity: Identity | None
+) -> int:
+    """Let the workers work on a file until it has its end, and write the output; returns how many lines did not succeed."""
     extra = (lambda home: emulated.child(home, options.emulator_script)) if options.emulator else None
     try:
-        with Stack(settings, extra=extra) as stack, ProgressView(console) as view:
+        with Stack(settings, extra=extra, crew=crew) as stack, ProgressView(console) as view:
             view.say(f"enqueueing, while the workers start; their logs are in {stack.home}/logs")
-            _check_identity(stack.runtime.database, asking)
-            replaced = records.known_digests(
-                stack.runtime.database, options.job, sorted(custom_id for _, custom_id in found.changed)
-            )  # as they are before the new bodies can have been accepted
+            if identity is not None:
+                check_identity(submissions.identity(stack.runtime.database), identity)
             if found.new or found.changed:
-                _feed(options, found, stack, canary=options.canary)
+                lines = jobfile.lines(found, options.job, limit=options.limit, replace=options.update)
+                fresh = not (found.known or found.changed)
+                feed(stack, options.job, lines, found.total + found.others, options.canary, fresh=fresh)
             if options.retry_failed:
                 deadletters.requeue_failed(stack.runtime.database, options.job)
-            _wait(options, found, stack, view, replaced)
+            _wait(options, found, stack, view)
+            stack.dismiss()
+            return _export(options, stack.runtime.database, found)
     except KeyboardInterrupt:
         console.print(
             "stopped. What is at the API goes on there; the same command again goes on here, and sends nothing twice",
@@ -193,33 +179,16 @@ def _work(
         raise
 
 
-def _feed(options: Options, found: Scan, stack: Stack, canary: int | None = None) -> None:
-    lines = jobfile.lines(found, options.job, limit=options.limit, replace=options.update)
-    feed(stack, options.job, lines, found.total + found.others, canary)
-
-
-def _wait(options: Options, found: Scan, stack: Stack, view: ProgressView, old: dict[str, str]) -> None:
-    """Tend the stack until every line of the file has its end. What Redis lost before acceptance is enqueued again.
-
-    `old` maps the custom_ids that get a new body to the digest of the one they had.
-    """
-    database, expected = stack.runtime.database, found.total + found.others
-    changing = set(old)
+def _wait(options: Options, found: Scan, stack: Stack, view: ProgressView) -> None:
+    """Tend the stack until every record of the job has its end."""
     while True:
         stack.tend()
-        inbox = _inbox(stack)
-        moment = look(database, options.job, found.total, inbox)
+        moment = look(stack.runtime.database, options.job, found.total, _inbox(stack))
         if moment is not None:
             view.show(moment)
-            _end_if_stuck(database, moment.job)
-        if changing and inbox == 0:
-            changing -= _changed(options, database, old)
-        known, ended = (moment.job.known, moment.job.ended) if moment else (0, 0)
-        if ended >= known and not changing and (known >= expected or inbox == 0):
-            if not _unknown(options, database, found):
+            if moment.job.ended >= moment.job.known:
                 return
-            if inbox == 0:
-                _feed(options, found, stack)
+            _end_if_stuck(stack.runtime.database, moment.job)
         time.sleep(LOOK)
 
 
@@ -242,24 +211,6 @@ def _inbox(stack: Stack) -> int | None:
         return int(stack.runtime.redis.xlen(stack.runtime.keys.inbox))
     except redis.RedisError:
         return None
-
-
-def _unknown(options: Options, database: Database, found: Scan) -> bool:
-    """Tell whether some line of the file has neither a record nor a rejected receipt."""
-    for span in spans(jobfile.custom_ids(found, limit=options.limit)):
-        unknown = set(span) - records.known_digests(database, options.job, span).keys()
-        if unknown - reading.rejected_among(database, options.job, sorted(unknown)).keys():
-            return True
-    return False
-
-
-def _changed(options: Options, database: Database, old: dict[str, str]) -> set[str]:
-    """Return the custom_ids whose new body was taken, or refused with a reason."""
-    now = records.known_digests(database, options.job, sorted(old))
-    refused = {
-        custom_id for span in spans(sorted(old)) for custom_id in reading.rejected_among(database, options.job, span)
-    }
-    return {custom_id for custom_id, digest in now.items() if digest != old[custom_id]} | refused
 
 
 def _export(options: Options, database: Database, found: Scan) -> int:

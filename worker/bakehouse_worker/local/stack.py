@@ -7,6 +7,7 @@ command: children die with their parent.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from types import TracebackType
 from bakehouse import ConfigurationError
 from bakehouse_worker import health, log, rescue, schema
 from bakehouse_worker.local import embedded
+from bakehouse_worker.local.crew import Crew
 from bakehouse_worker.local.home import WORKERS_LOCK, prepare_home
 from bakehouse_worker.local.locks import FileLock
 from bakehouse_worker.local.supervise import GRACE, Child, Supervisor
@@ -28,13 +30,6 @@ from bakehouse_worker.store.database import reach
 JOIN_LIMIT = 30.0
 #: Seconds that children without work in hand have to end by themselves.
 IDLE_GRACE = 0.3
-#: (name, command line) of each process of the system.
-ROLES: tuple[tuple[str, Sequence[str]], ...] = (
-    ("control", ("worker", "--queues", "control")),
-    ("transfer", ("worker", "--queues", "transfer")),
-    ("deliver", ("worker", "--queues", "deliver")),
-    ("beat", ("beat",)),
-)
 
 
 class Stack:
@@ -46,13 +41,16 @@ class Stack:
         *,
         environment: Mapping[str, str] | None = None,
         extra: Callable[[Path], Child] | None = None,
-        roles: Sequence[tuple[str, Sequence[str]]] = ROLES,
+        beside: Sequence[tuple[str, Sequence[str]]] = (),
+        crew: Crew | None = None,
     ) -> None:
+        """Run the roles, by `crew` if that was called already, and `beside` them commands as (name, words)."""
         self.home = prepare_home(settings.data_dir)
         self._settings = settings
         self._environment = dict(environment or {})
         self._extra = extra
-        self._roles = roles
+        self._beside = beside
+        self._crew = crew or Crew(self.home)
         self._lock = FileLock(self.home / "stack.lock")
         self.supervisor = Supervisor()
         self._runtime: Runtime | None = None
@@ -90,6 +88,22 @@ class Stack:
         else:
             self._take_over()
 
+    def ring(self, station: str) -> None:
+        """Ring a station's doorbell. Whatever is wrong with Redis: the next tick finds what is due."""
+        from bakehouse_worker.app import app  # late: Celery is imported while the workers come up
+
+        os.environ["BAKEHOUSE_REDIS_URL"] = self.runtime.settings.redis_url
+        try:
+            app.send_task(f"bakehouse.{station}", shadow=station, argsrepr="()", retry=False)
+        except Exception as error:
+            log.logger("stack").warning("not rung", station=station, reason=type(error).__name__)
+
+    def dismiss(self) -> None:
+        """Let the workers end if nothing is left to do, without waiting for it: what follows needs the machine."""
+        crew = self._crew.process
+        if self._lock.held and crew is not None and due.idle(self.runtime.database):
+            crew.send_signal(signal.SIGTERM)
+
     def stop(self) -> None:
         """Stop what this command started. Workers without work in hand need no time to finish it."""
         idle = False
@@ -115,7 +129,9 @@ class Stack:
         self._take_back()
         holds.try_again(self.runtime.database)
         env = {**os.environ, **self._environment, "BAKEHOUSE_DATA_DIR": str(self.home), "BAKEHOUSE_REDIS_URL": url}
-        for name, command in self._roles:
+        self._crew.env = env
+        self.supervisor.start(self._crew)
+        for name, command in self._beside:
             argv = [sys.executable, "-m", "bakehouse_worker", *command]
             self.supervisor.start(Child(name, argv, env, self.home / "logs" / f"{name}.log"))
         return True

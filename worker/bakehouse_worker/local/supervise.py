@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from bakehouse_worker.local import tether
 
@@ -21,6 +22,26 @@ HEALTHY = 30.0
 GRACE = 10.0
 
 
+class Process(Protocol):
+    """What a supervisor needs of a process, spawned or forked."""
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+
+    def poll(self) -> int | None:
+        """Return its exit code; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; raises subprocess.TimeoutExpired."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send a signal, if it runs."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
 @dataclass
 class Child:
     """One process to keep alive. Its output goes to a log file, or where its parent's goes if there is none."""
@@ -29,7 +50,7 @@ class Child:
     argv: Sequence[str]
     env: Mapping[str, str]
     log: Path | None
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
     deaths: int = 0
     started: float = 0.0
     restart_at: float = 0.0

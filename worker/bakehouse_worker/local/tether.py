@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
 
 def to_parent(number: int = signal.SIGKILL) -> Callable[[], None] | None:
@@ -29,3 +29,9 @@ def tie_pool_child() -> None:
     """Tie a forked pool process to the worker that forked it."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def name_this(name: str) -> None:
+    """Give this process a name of its own, at most 15 bytes, for `ps -o comm` and `top`: a fork has its parent's."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)

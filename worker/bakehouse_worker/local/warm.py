@@ -14,8 +14,6 @@ Whatever cannot be done is answered by {"error"}, one sentence.
 from __future__ import annotations
 
 import ctypes
-import gc
-import importlib
 import os
 import shutil
 import signal
@@ -27,28 +25,13 @@ from typing import Any
 import orjson
 
 from bakehouse_worker import schema
-from bakehouse_worker.app import ROUTES
-from bakehouse_worker.local.forked import ForkedStack, Reply, ask, end, fork, read
+from bakehouse_worker.local import crew
+from bakehouse_worker.local.forked import ForkedStack, end
+from bakehouse_worker.local.forking import Reply, ask, fork, read
 from bakehouse_worker.local.quiet import drain
 from bakehouse_worker.store.database import open_database
 
 _PR_SET_CHILD_SUBREAPER = 36
-
-#: What a role imports when it begins, beside the stations.
-_ROLES = (
-    "celery.apps.beat",
-    "celery.apps.worker",
-    "celery.concurrency.prefork",
-    "celery.concurrency.solo",
-    "celery.events",
-    "celery.worker.components",
-    "celery.worker.consumer",
-    "kombu.transport.redis",
-    "bakehouse_worker.beat",
-    "bakehouse_worker.gateway",
-    "bakehouse_worker.tasks",
-    "bakehouse_worker.worker",
-)
 
 
 class Warm:
@@ -62,14 +45,9 @@ class Warm:
 
     def prepare(self) -> None:
         """Import everything, and make the empty store in a process of its own: no connection may be open here when it forks."""
-        for name in _ROLES:
-            importlib.import_module(name)
-        for task in ROUTES:
-            if task != "bakehouse.tick":
-                importlib.import_module(f"bakehouse_worker.{task.removeprefix('bakehouse.')}")
+        crew.imports()
         if error := ask(self._migrate).get("error"):
             raise RuntimeError(error)
-        gc.freeze()
 
     def turn(self, order: dict[str, Any]) -> dict[str, Any]:
         """Do what one line says."""

@@ -1,0 +1,197 @@
+"""The roles of one machine, forked out of one process that has imported what they need: paid once, and shared by all of them.
+
+`python -m bakehouse_worker.local.crew` imports; with `--ask` it then asks the API who we are, and prints the answer as `preflight`
+does. It waits for one line, {"environ": {...}}, before it starts the roles, and keeps them alive until it is told to end. At the end
+of its input without such a line it ends: nobody needed it.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import orjson
+
+from bakehouse_worker.local import tether
+from bakehouse_worker.local.forking import Forked, Reply, ask
+from bakehouse_worker.local.supervise import Child, Supervisor
+
+ROLES = ("control", "transfer", "deliver", "beat")
+#: What the roles need, beside the stations.
+NEEDED = (
+    "celery.apps.beat",
+    "celery.apps.worker",
+    "celery.concurrency.prefork",
+    "celery.concurrency.solo",
+    "celery.events",
+    "celery.worker.components",
+    "celery.worker.consumer",
+    "kombu.transport.redis",
+    "bakehouse_worker.beat",
+    "bakehouse_worker.gateway",
+    "bakehouse_worker.tasks",
+    "bakehouse_worker.worker",
+)
+#: New objects before Python looks for cycles: a span of records makes many, and no cycles.
+THRESHOLD = (50_000, 20, 20)
+#: Seconds between two looks at the roles.
+LOOK = 0.1
+
+
+class Crew(Child):
+    """The crew as a supervisor's child. `call` it early: it imports, and asks, while its caller does something else."""
+
+    def __init__(self, home: Path, *, asking: bool = False) -> None:
+        self._asking = ["--ask"] if asking else []
+        self._called: subprocess.Popen[bytes] | None = None
+        argv = [sys.executable, "-m", "bakehouse_worker.local.crew"]
+        super().__init__("crew", argv, dict(os.environ), home / "logs" / "crew.log")
+
+    def call(self) -> None:
+        """Let it import, and ask the API who we are if that was wanted."""
+        assert self.log is not None  # noqa: S101
+        with self.log.open("ab") as output:
+            self._called = subprocess.Popen(
+                [*self.argv, *self._asking],
+                env=dict(self.env),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=tether.to_parent(),
+            )
+
+    def answer(self) -> bytes:
+        """Return what the API said of who we are; nothing if it could not be asked."""
+        if self._called is None or self._called.stdout is None:
+            return b""
+        return self._called.stdout.readline()
+
+    def start(self) -> None:
+        """Let it start the roles, with the environment as it is now."""
+        if self._called is None or self._called.poll() is not None:
+            self._asking = []
+            self.call()
+        called, self._called = self._called, None
+        assert called is not None  # noqa: S101
+        assert called.stdin is not None  # noqa: S101
+        called.stdin.write(orjson.dumps({"environ": dict(self.env)}) + b"\n")
+        called.stdin.close()
+        if called.stdout is not None:
+            called.stdout.close()
+        self.process, self.started = called, time.monotonic()
+
+    def dismiss(self) -> None:
+        """End it if it was called and never started."""
+        if self._called is not None:
+            self._called.kill()
+            self._called.wait()
+            self._called = None
+
+
+@contextmanager
+def called(home: Path, *, asking: bool) -> Iterator[Crew]:
+    """Call a crew, and end it if nobody has started it meanwhile."""
+    crew = Crew(home, asking=asking)
+    crew.call()
+    try:
+        yield crew
+    finally:
+        crew.dismiss()
+
+
+class Role(Child):
+    """One role as a supervisor's child, forked out of this process."""
+
+    def __init__(self, name: str, log: Path) -> None:
+        super().__init__(name, (), {}, log)
+
+    def start(self) -> None:
+        """Fork it."""
+        self.process, self.started = Forked(lambda: work(self.name, self.log)), time.monotonic()
+
+
+def imports() -> None:
+    """Import what the roles need, the stations among it; no connection and no thread may be there when they are forked."""
+    from bakehouse_worker.app import ROUTES
+
+    for name in NEEDED:
+        importlib.import_module(name)
+    for task in ROUTES:
+        if task != "bakehouse.tick":
+            importlib.import_module(f"bakehouse_worker.{task.removeprefix('bakehouse.')}")
+    gc.freeze()
+    gc.set_threshold(*THRESHOLD)
+
+
+def work(name: str, log: Path | None) -> None:
+    """Be a role until it ends; what `bakehouse worker --queues NAME` and `bakehouse beat` do."""
+    tether.name_this(name)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    if log is not None:
+        into = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(into, 1)
+        os.dup2(into, 2)
+    if name == "beat":
+        from bakehouse_worker.app import app
+
+        app.Beat(loglevel="INFO", quiet=True).run()
+    else:
+        from bakehouse_worker.worker import start
+
+        start(name, None)
+
+
+def _who_we_are(reply: Reply) -> None:
+    from bakehouse_worker.preflight import answer
+
+    reply(answer())
+
+
+class _Ended(Exception):
+    """This process was told to end."""
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise _Ended
+
+
+def main() -> None:
+    """Import, ask if that is wanted, and keep the roles alive from the word to start until the word to end."""
+    imports()
+    if "--ask" in sys.argv:
+        sys.stdout.buffer.write(orjson.dumps(ask(_who_we_are)) + b"\n")
+        sys.stdout.buffer.flush()
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return
+    os.environ.update(orjson.loads(line)["environ"])
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1):
+        os.dup2(null, number)
+    logs = Path(os.environ["BAKEHOUSE_DATA_DIR"]) / "logs"
+    supervisor = Supervisor()
+    try:
+        signal.signal(signal.SIGTERM, _end)
+        for name in ROLES:
+            supervisor.start(Role(name, logs / f"{name}.log"))
+        while True:
+            supervisor.tend()
+            time.sleep(LOOK)
+    except _Ended:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        supervisor.stop()
+
+
+if __name__ == "__main__":
+    main()
