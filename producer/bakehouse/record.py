@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 from uuid import uuid4
@@ -128,12 +129,22 @@ def serialise(params: Mapping[str, Any]) -> tuple[bytes, dict[str, tuple[int, in
             raise InvalidRecord("params", f"keys must be text, not {name!r}")
         if len(body) > 1:
             body += b","
-        body += _dumps("params", name) + b":"
+        body += _key(name)
         start = len(body)
-        body += _dumps(f"params.{name}", value)
+        try:
+            body += orjson.dumps(value, option=_JSON)
+        except TypeError as error:
+            raise InvalidRecord(f"params.{name}", f"is not JSON: {error}") from None
         spans[name] = (start, len(body))
     body += b"}"
+    if b"null" in body:  # orjson writes NaN and infinity as null; that would change what is asked
+        _refuse_non_finite("params", params)
     return bytes(body), spans
+
+
+@lru_cache(maxsize=256)
+def _key(name: str) -> bytes:
+    return _dumps("params", name) + b":"
 
 
 def digest(params: bytes, betas: tuple[str, ...], api_version: str) -> str:

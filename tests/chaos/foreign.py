@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import httpx
+from urllib.request import Request, urlopen
+
+import orjson
 from sqlalchemy import select
 
 from bakehouse_worker.states import SubmissionState
@@ -29,8 +31,10 @@ def send(url: str, number: int, requests: int) -> bool:
         }
         for each in range(requests)
     ]
-    headers = {"x-api-key": "key", "anthropic-version": "2023-06-01"}
+    headers = {"x-api-key": "key", "anthropic-version": "2023-06-01", "content-type": "application/json"}
+    body = orjson.dumps({"requests": lines})
     try:
-        return httpx.post(f"{url}/v1/messages/batches", json={"requests": lines}, headers=headers).is_success
-    except httpx.HTTPError:
+        with urlopen(Request(f"{url}/v1/messages/batches", body, headers), timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
         return False

@@ -12,7 +12,7 @@ import orjson
 from chaos.plan import Plan
 
 from bakehouse_emulator import Running
-from bakehouse_emulator.models import MODELS as OFFERED
+from bakehouse_emulator.models import OFFERED
 from bakehouse_worker.states import TERMINAL
 from bakehouse_worker.store import outcomes, reading
 from bakehouse_worker.store.database import Database

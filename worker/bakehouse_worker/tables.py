@@ -143,7 +143,7 @@ class Batch(SQLModel, table=True):
     )
 
 
-_LIVE = "state IN ('uploading', 'closing', 'in_doubt')"
+LIVE = "state IN ('uploading', 'closing', 'in_doubt')"
 
 
 class Submission(SQLModel, table=True):
@@ -171,7 +171,7 @@ class Submission(SQLModel, table=True):
 
     __table_args__ = (
         # No two of ours look alike: the request count tells submissions in doubt apart.
-        _partial(_LIVE, "submission_distinct", "workspace", "requests", unique=True),
+        _partial(LIVE, "submission_distinct", "workspace", "requests", unique=True),
         _partial("state = 'abandoned'", "submission_watched", "resolved_at"),
         {"sqlite_autoincrement": True},
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select, text
 
 from bakehouse_worker.doubt import WATCH_FOR
 from bakehouse_worker.states import OPEN_STATES, BatchState, RecordState, SubmissionState
 from bakehouse_worker.store import canceling, retention
 from bakehouse_worker.store.counters import per_job
 from bakehouse_worker.store.database import Database
-from bakehouse_worker.tables import Batch, Delivery, Meta, Submission, table
+from bakehouse_worker.tables import LIVE, Batch, Delivery, Meta, Submission, table
 
 _batch, _delivery, _submission, _meta = (table(m) for m in (Batch, Delivery, Submission, Meta))
 
@@ -90,7 +90,8 @@ def _deliveries(connection: Connection, now: float) -> int:
 def _doubts(connection: Connection) -> bool:
     if _ids(connection, _batch.c.state == BatchState.IN_DOUBT, 1):
         return True
-    return _has_submission(connection, _submission.c.state == SubmissionState.IN_DOUBT)
+    of_the_live = text(LIVE)  # as the index says it: SQLite does not conclude it from the state
+    return _has_submission(connection, and_(of_the_live, _submission.c.state == SubmissionState.IN_DOUBT))
 
 
 def _has_submission(connection: Connection, which: ColumnElement[bool]) -> bool:

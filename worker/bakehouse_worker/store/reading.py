@@ -110,10 +110,9 @@ def live_batches(database: Database) -> list[BatchView]:
         )
         .outerjoin(_submission, _submission.c.id == _batch.c.submission_id)
         .where(_batch.c.finished_at.is_(None))
-        .order_by(_batch.c.id)
     )
-    with database.read() as connection:
-        return [BatchView(*row) for row in connection.execute(query)]
+    with database.read() as connection:  # sorted here: SQLite would walk through all batches for their order
+        return sorted((BatchView(*row) for row in connection.execute(query)), key=lambda batch: batch.id)
 
 
 def late(database: Database) -> list[LateView]:
