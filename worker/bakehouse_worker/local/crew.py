@@ -1,8 +1,8 @@
 """The roles of one machine, forked out of one process that has imported what they need: paid once, and shared by all of them.
 
-`python -m bakehouse_worker.local.crew` imports; with `--ask` it then asks the API who we are, and prints the answer as `preflight`
-does. It waits for one line, {"environ": {...}}, before it starts the roles, and keeps them alive until it is told to end. At the end
-of its input without such a line it ends: nobody needed it.
+`python -m bakehouse_worker.local.crew` imports what all of them need, and forks `transfer`, which alone imports the SDK. With `--ask`,
+that one asks the API who we are, and prints the answer as `preflight` does. The crew waits for one line, {"environ": {...}}, before
+any role works, and keeps them alive until it is told to end. At the end of its input without such a line it ends: nobody needed it.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import BinaryIO
 
 import orjson
 
 from bakehouse_worker.local import tether
-from bakehouse_worker.local.forking import Forked, Reply, ask
+from bakehouse_worker.local.forking import Forked
 from bakehouse_worker.local.supervise import Child, Supervisor
 
 ROLES = ("control", "transfer", "deliver", "beat")
-#: What the roles need, beside the stations.
+#: What all roles need, beside the stations.
 NEEDED = (
     "celery.apps.beat",
     "celery.apps.worker",
@@ -37,7 +38,6 @@ NEEDED = (
     "celery.worker.consumer",
     "kombu.transport.redis",
     "bakehouse_worker.beat",
-    "bakehouse_worker.gateway",
     "bakehouse_worker.tasks",
     "bakehouse_worker.worker",
 )
@@ -110,18 +110,20 @@ def called(home: Path, *, asking: bool) -> Iterator[Crew]:
 
 
 class Role(Child):
-    """One role as a supervisor's child, forked out of this process."""
+    """One role as a supervisor's child, forked out of this process: when it is started, or before."""
 
-    def __init__(self, name: str, log: Path) -> None:
+    def __init__(self, name: str, log: Path, forked: Forked | None = None) -> None:
         super().__init__(name, (), {}, log)
+        self._forked = forked
 
     def start(self) -> None:
-        """Fork it."""
-        self.process, self.started = Forked(lambda: work(self.name, self.log)), time.monotonic()
+        """Fork it, unless it is there and waits."""
+        self.process, self._forked = self._forked or Forked(lambda: work(self.name, self.log)), None
+        self.started = time.monotonic()
 
 
 def imports() -> None:
-    """Import what the roles need, the stations among it; no connection and no thread may be there when they are forked."""
+    """Import what all roles need, the stations among it; no connection and no thread may be there when they are forked."""
     from bakehouse_worker.app import ROUTES
 
     for name in NEEDED:
@@ -152,10 +154,45 @@ def work(name: str, log: Path | None) -> None:
         start(name, None)
 
 
-def _who_we_are(reply: Reply) -> None:
-    from bakehouse_worker.preflight import answer
+def _first_transfer() -> tuple[Forked, int]:
+    """Fork the role that has most to import, to wait for its word in a pipe; it alone answers for this process."""
+    source, sink = os.pipe()
 
-    reply(answer())
+    def live() -> None:
+        os.close(sink)
+        with os.fdopen(source, "rb") as word:
+            _transfer("--ask" in sys.argv, word)
+
+    waiting = Forked(live)
+    os.close(source)
+    _to_nowhere(1)
+    return waiting, sink
+
+
+def _transfer(asking: bool, word: BinaryIO) -> None:
+    """Import the SDK, ask who we are if that is wanted, and work when the word comes."""
+    importlib.import_module("bakehouse_worker.gateway")
+    if asking:
+        from bakehouse_worker.preflight import answer
+
+        sys.stdout.buffer.write(orjson.dumps(answer()) + b"\n")
+        sys.stdout.buffer.flush()
+    if line := word.readline():
+        work("transfer", _begin(line))
+
+
+def _begin(line: bytes) -> Path:
+    """Take the environment that a crew was told, let go of its pipes, and return the log of `transfer`."""
+    os.environ.update(orjson.loads(line)["environ"])
+    _to_nowhere(0, 1)
+    return Path(os.environ["BAKEHOUSE_DATA_DIR"]) / "logs" / "transfer.log"
+
+
+def _to_nowhere(*numbers: int) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in numbers:
+        os.dup2(null, number)
+    os.close(null)
 
 
 class _Ended(Exception):
@@ -169,22 +206,19 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 def main() -> None:
     """Import, ask if that is wanted, and keep the roles alive from the word to start until the word to end."""
     imports()
-    if "--ask" in sys.argv:
-        sys.stdout.buffer.write(orjson.dumps(ask(_who_we_are)) + b"\n")
-        sys.stdout.buffer.flush()
+    waiting, sink = _first_transfer()
     line = sys.stdin.buffer.readline()
     if not line:
         return
-    os.environ.update(orjson.loads(line)["environ"])
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1):
-        os.dup2(null, number)
-    logs = Path(os.environ["BAKEHOUSE_DATA_DIR"]) / "logs"
+    with suppress(BrokenPipeError):  # it has ended, and is started like the others
+        os.write(sink, line)
+    os.close(sink)
+    log = _begin(line)
     supervisor = Supervisor()
     try:
         signal.signal(signal.SIGTERM, _end)
         for name in ROLES:
-            supervisor.start(Role(name, logs / f"{name}.log"))
+            supervisor.start(Role(name, log.with_name(f"{name}.log"), waiting if name == "transfer" else None))
         while True:
             supervisor.tend()
             time.sleep(LOOK)

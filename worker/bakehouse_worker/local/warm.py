@@ -14,6 +14,7 @@ Whatever cannot be done is answered by {"error"}, one sentence.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import shutil
 import signal
@@ -46,6 +47,7 @@ class Warm:
     def prepare(self) -> None:
         """Import everything, and make the empty store in a process of its own: no connection may be open here when it forks."""
         crew.imports()
+        importlib.import_module("bakehouse_worker.gateway")
         if error := ask(self._migrate).get("error"):
             raise RuntimeError(error)
 
