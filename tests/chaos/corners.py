@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from chaos.plan import AGAIN, LATE, LEASE, LOST_AFTER, LOST_BEFORE, Fault, Plan
 from chaos.points import EXIT, FREEZE
@@ -11,43 +13,63 @@ from chaos.points import EXIT, FREEZE
 FIRST = 50_000
 #: How often an end or a freeze is wanted in one plan.
 OFTEN = 12
-CONFIRM, REFUTE = "submissions.confirm:1", "doubts.refute_candidate:1"
-ANSWERED, ALIKE = "answers.answered:1", "submissions._wait_for_doubt:1"
+DATABASES = ("sqlite", "postgresql")
 
 
 def corners() -> Iterator[Plan]:
     """Every corner on both databases, the points before and behind a commit apart: the first would take all from the other."""
-    for number, (faults, shape) in enumerate(_all()):
-        for turn, database in enumerate(("sqlite", "postgresql")):
-            records, batch, models, length = shape
-            yield Plan(FIRST + 2 * number + turn, database, records, batch, {}, tuple(faults), "", models, length, 90.0)
+    seed = FIRST
+    for corner in _all():
+        for database in DATABASES * corner.times:
+            shape = (
+                corner.records,
+                corner.batch,
+                corner.readings,
+                tuple(corner.faults),
+                "",
+                corner.models,
+                corner.length,
+            )
+            yield Plan(seed, database, *shape, limit=90.0)
+            seed += 1
 
 
-Shape = tuple[int, int, int, int]
+@dataclass(frozen=True)
+class Corner:
+    """What leads to a point, and how many plans of it there are on each database."""
+
+    faults: Sequence[Fault]
+    records: int = 1_600
+    batch: int = 40
+    models: int = 1
+    length: int = 200
+    times: int = 1
+    readings: dict[str, Any] = field(default_factory=dict)
 
 
-def _all() -> Iterator[tuple[Sequence[Fault], Shape]]:
-    usual, tiny, long, mixed = (1_600, 40, 1, 200), (160, 2, 1, 200), (900, 450, 1, 20_000), (960, 60, 18, 200)
+def _all() -> Iterator[Corner]:
     lost, unheard = _api(LOST_AFTER, 40), _api(LOST_BEFORE, 40)
-    # an adopted batch proves by its results whose it is
-    yield [_end("collect:after:" + CONFIRM), _nap("collect:after:" + CONFIRM), lost], usual
+    # an adopted batch that still runs proves by its results whose it is
+    confirmed = "collect:after:submissions.confirm:1"
+    yield Corner([_end(confirmed), _nap(confirmed), lost], readings={"batch_seconds": 240})
+    # the sender sleeps until its batch was adopted from the list; then it reads the answer
+    answered: list[Fault] = [_nap("lease:after:submissions.keep_closing:1", 3 * LEASE + 1), _api(LATE, 60)]
+    # every smaller size is taken by a batch in doubt
+    alike = "submissions._wait_for_doubt:1"
+    # the body is too long for the socket's buffers, and the server reads slowly
+    slow = _api({"on": "create", "fault": "slow_read", "seconds": 0.15}, 60)
     for side in ("before", "after"):
         # what the list shows is other software's, of the same size, and has ended: one line of it tells
-        alike = Fault("foreign", 0.0, {"times": 40})
-        yield [_end(f"rescue:{side}:" + REFUTE), alike, unheard, lost], usual
-        # the sender sleeps until its batch was adopted from the list; then it reads the answer
-        sleeps = [_nap(f"lease:after:submissions.keep_closing:{count}", 2 * LEASE + 0.5) for count in (1, 2)]
-        yield [_end(f"submit:{side}:" + ANSWERED), *sleeps, _api(LATE, 60)], usual
-        # every smaller size is taken by a batch in doubt
-        yield [_end(f"submit:{side}:" + ALIKE), lost, unheard], tiny
-        # the body is too long for the socket's buffers, and the server reads slowly
-        slow = _api({"on": "create", "fault": "slow_read", "seconds": 0.03}, 60)
-        yield [_end(f"submit:{side}:batches.renew:1"), slow], long
+        foreign = Fault("foreign", 0.0, {"times": 40})
+        yield Corner([_end(f"rescue:{side}:doubts.refute_candidate:1"), foreign, unheard, lost], times=2)
+        yield Corner([_end(f"submit:{side}:answers.answered:1"), *answered], times=2)
+        yield Corner([_end(f"submit:{side}:{alike}"), lost, unheard], records=160, batch=2)
+        yield Corner([_end(f"submit:{side}:batches.renew:1"), slow], records=900, batch=450, length=20_000)
         # a batch names several models that nobody has asked for yet
-        yield [_end(f"submit:{side}:holds.put:2")], mixed
-    yield [_nap("submit:after:" + ANSWERED), *sleeps, _api(LATE, 60)], usual
-    yield [_nap("submit:after:" + ALIKE), lost, unheard], tiny
-    yield [_nap("submit:after:batches.renew:1"), slow], long
+        yield Corner([_end(f"submit:{side}:holds.put:2")], records=480, batch=120, models=18, times=4)
+    yield Corner([_nap("submit:after:answers.answered:1"), *answered], times=2)
+    yield Corner([_nap(f"submit:after:{alike}"), lost, unheard], records=160, batch=2)
+    yield Corner([_nap("submit:after:batches.renew:1"), slow], records=900, batch=450, length=20_000)
 
 
 def _api(rule: dict[str, object], times: int) -> Fault:
