@@ -54,7 +54,7 @@ class Crew(Child):
         self._asking = ["--ask"] if asking else []
         self._called: subprocess.Popen[bytes] | None = None
         argv = [sys.executable, "-m", "bakehouse_worker.local.crew"]
-        super().__init__("crew", argv, dict(os.environ), home / "logs" / "crew.log")
+        super().__init__("crew", argv, {**os.environ, "BAKEHOUSE_DATA_DIR": str(home)}, home / "logs" / "crew.log")
 
     def call(self) -> None:
         """Let it import, and ask the API who we are if that was wanted."""
