@@ -198,7 +198,7 @@ def _end(
     }
     row = (_record.c.id, _record.c.job_id, _record.c.lane_id, _record.c.generation, _record.c.bytes)
     moved = connection.execute(update(_record).where(which).values(values).returning(*row)).all()
-    deliveries.open_for(database, connection, moved, now)
+    deliveries.open_for(connection, moved, now)
     deltas.move([each.job_id for each in moved], before, RecordState.CANCELED)
     return moved
 

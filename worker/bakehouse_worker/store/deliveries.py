@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, update
 from sqlmodel import Session
 
-from bakehouse_worker.store import outcomes
+from bakehouse_worker.store import bulk, outcomes
 from bakehouse_worker.store.database import Database
 from bakehouse_worker.store.outcomes import Row
 from bakehouse_worker.tables import Delivery, Lane, Record, Result, table
@@ -51,7 +51,7 @@ class Parcel:
         return self.row.record_id, self.row.generation
 
 
-def open_for(database: Database, connection: Connection, moved: Sequence[Any], now: float) -> int:
+def open_for(connection: Connection, moved: Sequence[Any], now: float) -> int:
     """Insert, inside a transaction, a delivery for every record that has just ended and whose lane names a sink; returns how many.
 
     `moved` are rows with id, lane_id and generation.
@@ -62,20 +62,12 @@ def open_for(database: Database, connection: Connection, moved: Sequence[Any], n
     query = select(_lane.c.id, _lane.c.on_result).where(_lane.c.id.in_(lanes), _lane.c.on_result.is_not(None))
     sinks = {lane_id: sink for lane_id, sink in connection.execute(query)}
     rows = [
-        {
-            "record_id": each.id,
-            "generation": each.generation,
-            "sink": sinks[each.lane_id],
-            "state": "waiting",
-            "attempts": 0,
-            "next_at": now,
-            "lease_until": 0.0,
-        }
+        (each.id, each.generation, sinks[each.lane_id], "waiting", 0, now, 0.0)
         for each in moved
         if each.lane_id in sinks
     ]
-    if rows:
-        connection.execute(database.insert(Delivery).on_conflict_do_nothing(), rows)
+    columns = ("record_id", "generation", "sink", "state", "attempts", "next_at", "lease_until")
+    bulk.insert(connection, Delivery, columns, rows, key=columns[:2])
     return len(rows)
 
 
@@ -89,7 +81,7 @@ def claim(database: Database, limit: int, seconds: float, resting: Collection[st
         keys = _small_enough(connection, _lock(database, connection, due, limit, (_delivery.c.next_at,)))
         lease = {"lease_until": now + seconds}
         if keys:
-            connection.execute(update(_delivery).where(_MINE).values(lease), _bound(keys))
+            connection.execute(update(_delivery).where(_these(connection, keys)).values(lease))
     return _parcels(database, keys)
 
 
@@ -97,7 +89,8 @@ def _small_enough(connection: Connection, keys: Sequence[Key]) -> list[Key]:
     """Return the first of these whose answers have so many BYTES together: one at least."""
     latest = (_result.c.record_id == _record.c.id) & (_result.c.attempt == _record.c.attempt)
     sizes = select(_record.c.id, func.length(_result.c.line)).join(_result, latest)
-    size_of = {each[0]: each[1] for each in connection.execute(sizes.where(_record.c.id.in_([key[0] for key in keys])))}
+    these = bulk.among(connection, _record.c.id, [key[0] for key in keys])
+    size_of = {record_id: size for record_id, size in connection.execute(sizes.where(these))}
     total, fitting = 0, 0
     for fitting, key in enumerate(keys, 1):
         total += size_of.get(key[0]) or 0
@@ -142,25 +135,27 @@ def let_go(database: Database, sink: str) -> None:
 def renew(database: Database, keys: Sequence[Key], lease: float, seconds: float) -> tuple[float, list[Key]]:
     """Prolong a lease that ends at `lease`; returns its new end, and those of these that nobody has taken over or withdrawn."""
     until = database.now() + seconds
-    mine = update(_delivery).where(_MINE, _WAITING, _delivery.c.lease_until == lease).values(lease_until=until)
     with database.write() as connection:
-        bound = zip(keys, _bound(keys), strict=True)
-        return until, [key for key, one in bound if connection.execute(mine, one).rowcount]
+        mine = _these(connection, keys) & _WAITING & (_delivery.c.lease_until == lease)
+        renewed = update(_delivery).where(mine).values(lease_until=until)
+        held = connection.execute(renewed.returning(_delivery.c.record_id, _delivery.c.generation))
+        still = {(record_id, generation) for record_id, generation in held}
+    return until, [key for key in keys if key in still]
 
 
 def hand_back(database: Database, keys: Sequence[Key], lease: float) -> None:
     """Give up the lease, which ends at `lease`, on deliveries that were not tried: anybody may try them at once."""
     if keys:
-        held = _MINE & _WAITING & (_delivery.c.lease_until == lease)
         with database.write() as connection:
-            connection.execute(update(_delivery).where(held).values(lease_until=0.0), _bound(keys))
+            held = _these(connection, keys) & _WAITING & (_delivery.c.lease_until == lease)
+            connection.execute(update(_delivery).where(held).values(lease_until=0.0))
 
 
 def delivered(database: Database, keys: Sequence[Key]) -> None:
     """Note that the sink took these outcomes."""
     if keys:
         with database.write() as connection:
-            connection.execute(update(_delivery).where(_MINE, _WAITING).values(_TAKEN), _bound(keys))
+            connection.execute(update(_delivery).where(_these(connection, keys), _WAITING).values(_TAKEN))
 
 
 @contextmanager
@@ -208,7 +203,7 @@ def failed(database: Database, keys: Sequence[Key], error: str) -> None:
         return
     values = {"state": "failed", "lease_until": 0.0, "error": error, "attempts": _delivery.c.attempts + 1}
     with database.write() as connection:
-        connection.execute(update(_delivery).where(_MINE, _WAITING).values(values), _bound(keys))
+        connection.execute(update(_delivery).where(_these(connection, keys), _WAITING).values(values))
 
 
 _TAKEN: dict[str, Any] = {
@@ -221,6 +216,19 @@ _TAKEN: dict[str, Any] = {
 
 def _mine(key: Key) -> ColumnElement[bool]:
     return (_delivery.c.record_id == key[0]) & (_delivery.c.generation == key[1])
+
+
+def _these(connection: Connection, keys: Sequence[Key]) -> ColumnElement[bool]:
+    """Return the condition that a delivery is one of these: nearly always all of one generation."""
+    ids: dict[int, list[int]] = {}
+    for record_id, generation in keys:
+        ids.setdefault(generation, []).append(record_id)
+    return or_(
+        *(
+            (_delivery.c.generation == generation) & bulk.among(connection, _delivery.c.record_id, some)
+            for generation, some in ids.items()
+        )
+    )
 
 
 def _bound(keys: Sequence[Key]) -> list[dict[str, Any]]:
@@ -245,7 +253,8 @@ def _parcels(database: Database, keys: Sequence[Key]) -> list[Parcel]:
     wanted = dict(keys)
     same = (_delivery.c.record_id == _record.c.id) & (_delivery.c.generation == _record.c.generation)
     query = outcomes.query(metadata=True).add_columns(_delivery.c.sink, _delivery.c.attempts, _delivery.c.lease_until)
-    query = query.join(_delivery, same).where(_delivery.c.record_id.in_(wanted.keys())).order_by(_delivery.c.next_at)
+    query = query.join(_delivery, same).order_by(_delivery.c.next_at)
     with database.read() as connection:
+        query = query.where(bulk.among(connection, _delivery.c.record_id, list(wanted)))
         rows = [Parcel(v.sink, v.attempts, v.lease_until, outcomes.row(v)) for v in connection.execute(query)]
     return [parcel for parcel in rows if wanted[parcel.row.record_id] == parcel.row.generation]

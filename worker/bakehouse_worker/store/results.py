@@ -168,7 +168,7 @@ def settle(database: Database, batch_id: int, decisions: Sequence[tuple[Unsettle
                 again += _move(connection, batch_id, [member], values, deltas)
             elif decision.state is not RecordState.SUCCEEDED:
                 ended += _move(connection, batch_id, [member], values | {"settled_at": now}, deltas)
-        delivering = deliveries.open_for(database, connection, ended, now)
+        delivering = deliveries.open_for(connection, ended, now)
         settled = frozenset(row.id for row in (*ended, *again))
         caveats.tally(database, connection, [member for member, _ in decisions if member.record_id in settled])
         odd.write(database, connection)
@@ -196,7 +196,7 @@ def fail_unsent(database: Database, batch_id: int | None, failures: Sequence[Res
             ).all()
             if moved:
                 write(connection, [row])
-                deliveries.open_for(database, connection, moved, now)
+                deliveries.open_for(connection, moved, now)
                 jobs.append(moved[0].job_id)
                 left += moved[0].bytes
         if batch_id is not None and jobs:
