@@ -39,6 +39,7 @@ FAST = {
     "PROBE_INTERVAL": 1,
     "RETRY_BASE": 0.3,
     "FANOUT_LIMIT": 5,
+    "DELIVER_TIMEOUT": 2,  # what a lost worker had in hand is leased for so long, and some
     "IMPORTS": "chaos.sink",
 }
 
