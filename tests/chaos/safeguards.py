@@ -64,13 +64,13 @@ def a_stalled_sender_gives_up() -> None:
 
 def acceptance_acknowledges_last() -> None:
     """Entries leave the inbox before they are committed to the store."""
-    accept_span = accept._accept_span
+    into_store = accept.into_store
 
-    def _accept_span(runtime: Any, entries: Any) -> Any:
+    def patched(runtime: Any, entries: Any) -> Any:
         accept._acknowledge(runtime, [(entry.entry_id.encode(), 0) for entry in entries])
-        return accept_span(runtime, entries)
+        return into_store(runtime, entries)
 
-    accept._accept_span = _accept_span  # type: ignore[assignment]
+    accept.into_store = patched  # type: ignore[assignment]
 
 
 SAFEGUARDS: dict[str, Callable[[], None]] = {

@@ -74,7 +74,7 @@ def test_a_crash_before_commit_loses_nothing(world, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(station, "_accept_span", crash)
+        patched.setattr(station, "into_store", crash)
         with pytest.raises(KeyboardInterrupt):
             accept(world.runtime)
     assert accept(world.worker(), stale_after=0) == 3
@@ -85,7 +85,7 @@ def test_entries_that_a_live_consumer_holds_are_left_to_it(world, monkeypatch):
     world.enqueue(3)
     with monkeypatch.context() as patched:
         patched.setattr(station, "_acknowledge", lambda *_: None)
-        patched.setattr(station, "_accept_span", lambda *_: station.Acceptance())
+        patched.setattr(station, "into_store", lambda *_: station.Acceptance())
         accept(world.runtime)
     assert accept(world.worker()) == 0
     accept(world.worker(), stale_after=0)

@@ -54,7 +54,7 @@ def test_records_are_in_the_store_in_order_and_none_is_in_the_inbox(world, stack
     assert world.runtime.redis.xlen(world.runtime.keys.inbox) == 0
     assert (world.job().known, world.job().expected) == (8, 8)
     world.run_to_end()
-    assert world.job().states == {"succeeded": 8}
+    assert world.job().states["succeeded"] == 8
 
 
 def test_chunk_is_rung_for_whenever_a_batch_is_full_and_at_the_end(make_world, monkeypatch):

@@ -35,7 +35,7 @@ DEFAULTS = {
     "create_timeout": 120.0,
     "doubt_grace": 600.0,
     "probe_interval": 300.0,
-    "fanout_limit": 1_000,
+    "fanout_limit": 100,
     "retain_content": None,
     "retain_rows": None,
 }

@@ -24,7 +24,7 @@ import orjson
 
 from bakehouse_worker.local import tether
 from bakehouse_worker.local.forking import Forked
-from bakehouse_worker.local.supervise import Child, Supervisor
+from bakehouse_worker.local.supervise import GRACE, IDLE_GRACE, Child, Supervisor
 
 ROLES = ("control", "transfer", "deliver", "beat")
 #: What all roles need, beside the stations.
@@ -43,6 +43,8 @@ NEEDED = (
 )
 #: New objects before Python looks for cycles: a span of records makes many, and no cycles.
 THRESHOLD = (50_000, 20, 20)
+#: Tells a crew to end that has nothing in work, and need not wait for its roles to end as they should.
+IDLE = signal.SIGUSR1
 #: Seconds between two looks at the roles.
 LOOK = 0.1
 
@@ -138,7 +140,7 @@ def imports() -> None:
 def work(name: str, log: Path | None) -> None:
     """Be a role until it ends; what `bakehouse worker --queues NAME` and `bakehouse beat` do."""
     tether.name_this(name)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, IDLE):
         signal.signal(number, signal.SIG_DFL)
     if log is not None:
         into = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -196,11 +198,11 @@ def _to_nowhere(*numbers: int) -> None:
 
 
 class _Ended(Exception):
-    """This process was told to end."""
+    """This process was told to end, by this signal."""
 
 
-def _end(_number: int, _frame: FrameType | None) -> None:
-    raise _Ended
+def _end(number: int, _frame: FrameType | None) -> None:
+    raise _Ended(number)
 
 
 def main() -> None:
@@ -216,15 +218,17 @@ def main() -> None:
     log = _begin(line)
     supervisor = Supervisor()
     try:
-        signal.signal(signal.SIGTERM, _end)
+        for number in (signal.SIGTERM, IDLE):
+            signal.signal(number, _end)
         for name in ROLES:
             supervisor.start(Role(name, log.with_name(f"{name}.log"), waiting if name == "transfer" else None))
         while True:
             supervisor.tend()
             time.sleep(LOOK)
-    except _Ended:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        supervisor.stop()
+    except _Ended as ended:
+        for number in (signal.SIGTERM, IDLE):
+            signal.signal(number, signal.SIG_IGN)
+        supervisor.stop(IDLE_GRACE if ended.args[0] == IDLE else GRACE)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
@@ -75,12 +76,10 @@ def run(options: Options, settings: Settings, console: Console, crew: Crew) -> i
         database = open_database(settings.database_url, home / settings.sqlite_path.name)
         with console.status(f"checking {options.source}"):
             found = _scan(options, database, console)
-        identity = _identity(options, crew)
         if _anything_to_do(options, database, found):
-            failed = _work(options, settings, found, console, crew, identity)
+            failed = _work(options, settings, found, console, crew)
         else:
-            if identity:
-                check_identity(submissions.identity(database), identity)
+            _check_identity(options, database, crew)
             failed = _export(options, database, found)
         outcome = FileOutcome(found.total, found.total - failed, time.monotonic() - started, options.output)
         for line in told(summarise(database, options.job), outcome):
@@ -129,17 +128,20 @@ def _has_schema(database: Database) -> bool:
     return (path is None or Path(path).exists()) and schema_stamp.read(database) == schema.HEAD
 
 
-def _identity(options: Options, crew: Crew) -> Identity | None:
-    """Return who the API says we are; refuse a key that does not work before anything is enqueued."""
+def _check_identity(options: Options, database: Database, crew: Crew) -> None:
+    """Refuse, before anything is enqueued, a key that does not work and an origin or workspace that is not this store's.
+
+    The emulator is our own, and is not asked.
+    """
     if options.emulator:
-        return None
+        return
     try:
         answer = orjson.loads(crew.answer())
     except orjson.JSONDecodeError:
         raise ConfigurationError("the API could not be asked who we are; `bakehouse check` tells more") from None
     if "error" in answer:
         raise ConfigurationError(answer["error"])
-    return Identity(answer["origin"], answer["workspace"])
+    check_identity(submissions.identity(database), Identity(answer["origin"], answer["workspace"]))
 
 
 def _anything_to_do(options: Options, database: Database, found: Scan) -> bool:
@@ -151,16 +153,13 @@ def _anything_to_do(options: Options, database: Database, found: Scan) -> bool:
     return unfinished or (options.retry_failed and bool(jobs[0].states.get("failed")))
 
 
-def _work(
-    options: Options, settings: Settings, found: Scan, console: Console, crew: Crew, identity: Identity | None
-) -> int:
+def _work(options: Options, settings: Settings, found: Scan, console: Console, crew: Crew) -> int:
     """Let the workers work on a file until it has its end, and write the output; returns how many lines did not succeed."""
     extra = (lambda home: emulated.child(home, options.emulator_script)) if options.emulator else None
     try:
-        with Stack(settings, extra=extra, crew=crew) as stack, ProgressView(console) as view:
+        check = partial(_check_identity, options, crew=crew)
+        with Stack(settings, extra=extra, crew=crew, check=check) as stack, ProgressView(console) as view:
             view.say(f"enqueueing, while the workers start; their logs are in {stack.home}/logs")
-            if identity is not None:
-                check_identity(submissions.identity(stack.runtime.database), identity)
             if found.new or found.changed:
                 lines = jobfile.lines(found, options.job, limit=options.limit, replace=options.update)
                 fresh = not (found.known or found.changed)

@@ -7,7 +7,6 @@ command: children die with their parent.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,19 +16,19 @@ from types import TracebackType
 from bakehouse import ConfigurationError
 from bakehouse_worker import health, log, rescue, schema
 from bakehouse_worker.local import embedded
-from bakehouse_worker.local.crew import Crew
+from bakehouse_worker.local.crew import IDLE, Crew
 from bakehouse_worker.local.home import WORKERS_LOCK, prepare_home
 from bakehouse_worker.local.locks import FileLock
 from bakehouse_worker.local.supervise import GRACE, Child, Supervisor
 from bakehouse_worker.runtime import Runtime, make
 from bakehouse_worker.settings import Settings
 from bakehouse_worker.store import due, holds
-from bakehouse_worker.store.database import reach
+from bakehouse_worker.store.database import Database, reach
 
 #: Seconds that a joining command waits for the holder's server.
 JOIN_LIMIT = 30.0
-#: Seconds that children without work in hand have to end by themselves.
-IDLE_GRACE = 0.3
+#: Seconds that children have to end by themselves when nothing is in work: the crew needs IDLE_GRACE and a bit.
+QUICK = 3.0
 
 
 class Stack:
@@ -43,14 +42,19 @@ class Stack:
         extra: Callable[[Path], Child] | None = None,
         beside: Sequence[tuple[str, Sequence[str]]] = (),
         crew: Crew | None = None,
+        check: Callable[[Database], None] | None = None,
     ) -> None:
-        """Run the roles, by `crew` if that was called already, and `beside` them commands as (name, words)."""
+        """Run the roles, by `crew` if that was called already, and `beside` them commands as (name, words).
+
+        `check` is called with the store before any of them works; what it raises ends the stack.
+        """
         self.home = prepare_home(settings.data_dir)
         self._settings = settings
         self._environment = dict(environment or {})
         self._extra = extra
         self._beside = beside
         self._crew = crew or Crew(self.home)
+        self._check = check
         self._lock = FileLock(self.home / "stack.lock")
         self.supervisor = Supervisor()
         self._runtime: Runtime | None = None
@@ -102,18 +106,19 @@ class Stack:
         """Let the workers end if nothing is left to do, without waiting for it: what follows needs the machine."""
         crew = self._crew.process
         if self._lock.held and crew is not None and due.idle(self.runtime.database):
-            crew.send_signal(signal.SIGTERM)
+            crew.send_signal(IDLE)
 
     def stop(self) -> None:
         """Stop what this command started. Workers without work in hand need no time to finish it."""
         idle = False
         if self._runtime is not None:
+            self.dismiss()
             idle = self._lock.held and due.idle(self._runtime.database)
             self._runtime.database.close()
             if self._lock.held and not self._settings.redis_url:
                 embedded.forget_accepted(self._runtime.redis, self._runtime.keys)
         if self._lock.held:
-            self.supervisor.stop(IDLE_GRACE if idle else GRACE)
+            self.supervisor.stop(QUICK if idle else GRACE)
             health.sweep(self.home)
             if not self._settings.redis_url:
                 (self.home / "redis.url").unlink(missing_ok=True)
@@ -170,3 +175,6 @@ class Stack:
         self._runtime = make(self._settings.model_copy(update={"redis_url": url, "data_dir": self.home}))
         reach(self._runtime.database)
         schema.ensure(self._runtime.database, auto_migrate=self._settings.auto_migrate)
+        if self._check is not None:
+            check, self._check = self._check, None
+            check(self._runtime.database)

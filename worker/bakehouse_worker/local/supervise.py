@@ -20,6 +20,8 @@ RESTART, RESTART_CAP = 0.5, 30.0
 HEALTHY = 30.0
 #: Seconds that children have to finish what they are doing before they are killed.
 GRACE = 10.0
+#: The same for workers without work in hand: how long it takes them to end by themselves.
+IDLE_GRACE = 0.3
 
 
 class Process(Protocol):
