@@ -23,14 +23,14 @@ from bakehouse_worker.store.database import Database
 from bakehouse_worker.store.outcomes import Row
 
 #: Records per read of the store, and of a follower's look at what has ended.
-SPAN, FOLLOWED = 500, 5_000
+SPAN, FOLLOWED = 1_000, 5_000
 
 
 def in_order(database: Database, job_id: int, job: str, custom_ids: Iterable[str]) -> Iterator[tuple[bytes, bool]]:
     """Yield (line, whether it succeeded) per custom_id, in their order; one that was rejected on acceptance says so."""
     remaining = iter(custom_ids)
     while span := list(islice(remaining, SPAN)):
-        found = outcomes.by_custom_id(database, job_id, job, span)
+        found = outcomes.by_custom_id(database, job_id, job, span, lines=True)
         rejected = reading.rejected_among(database, job, span)
         for custom_id in span:
             reason = rejected.get(custom_id)

@@ -56,7 +56,9 @@ class Settings(BaseSettings):
         60.0, description="seconds after which a call of a handler is ended; @handler(timeout=...) sets another"
     )
 
-    tick: Seconds = Field(1.0, description="seconds between two looks of beat for due work")
+    tick: Seconds = Field(
+        1.0, description="seconds between two looks of beat for due work; POLL_INTERVAL, if that is less"
+    )
     linger: float = Field(
         60.0,
         ge=0,
@@ -159,7 +161,8 @@ def load(**overrides: object) -> Settings:
     """Read the settings; `overrides` are fields set by the command line. Raises ConfigurationError, one sentence."""
     _refuse_unknown_names()
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        settings = Settings(**overrides)  # type: ignore[arg-type]
+        return settings.model_copy(update={"tick": min(settings.tick, settings.poll_interval)})
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + "_".join(str(part) for part in first["loc"][:1]).upper()

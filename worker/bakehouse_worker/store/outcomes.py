@@ -75,10 +75,23 @@ _COLUMNS: tuple[ColumnElement[Any], ...] = (
 )
 
 
-def query(*, metadata: bool) -> Select[Any]:
-    """Return the SELECT of rows for `row`, to be narrowed. Metadata lies behind the params: ask for it only if needed."""
+#: Columns of a Row that say nothing of the answer but the API's line itself.
+_BRIEF = 10
+
+
+def brief(values: Any) -> Row:
+    """Make a Row of a query whose last column is the line; what else the result has is None."""
+    return Row(*values[:_BRIEF], line=values[_BRIEF])  # type: ignore[misc]
+
+
+def query(*, metadata: bool, lines: bool = False) -> Select[Any]:
+    """Return the SELECT of rows for `row`, or for `brief` with `lines`, to be narrowed.
+
+    Metadata lies behind the params: ask for it only if needed.
+    """
     latest = (_result.c.record_id == _record.c.id) & (_result.c.attempt == _record.c.attempt)
-    columns = (*_COLUMNS, _body.c.metadata_json if metadata else null())
+    more = _body.c.metadata_json if metadata else null()
+    columns = (*_COLUMNS[:_BRIEF], _result.c.line) if lines else (*_COLUMNS, more)
     found = select(*columns).select_from(_record).join(_job, _job.c.id == _record.c.job_id).outerjoin(_result, latest)
     if metadata:
         body = (_body.c.record_id == _record.c.id) & (_body.c.generation == _record.c.generation)
@@ -92,15 +105,19 @@ def row(values: Any) -> Row:
 
 
 def by_custom_id(
-    database: Database, job_id: int, job: str, custom_ids: Sequence[str], *, metadata: bool = False
+    database: Database, job_id: int, job: str, custom_ids: Sequence[str], *, metadata: bool = False, lines: bool = False
 ) -> dict[str, Row]:
-    """Return {custom_id: where it stands, or stood when it was pruned} for at most a few hundred custom_ids."""
+    """Return {custom_id: where it stands, or stood when it was pruned} for at most a few hundred custom_ids.
+
+    With `lines`, the line is all that is told of a result.
+    """
     with database.read() as connection:
         asked = bulk.listed(connection, custom_ids)
         mine = (_record.c.job_id == job_id) & (_record.c.custom_id == asked.c.value)
         ids = connection.scalars(select(select(_record.c.id).where(mine).scalar_subquery()).select_from(asked))
         wanted = bulk.among(connection, _record.c.id, [each for each in ids if each is not None])
-        found = {each.custom_id: each for each in map(row, connection.execute(query(metadata=metadata).where(wanted)))}
+        rows = connection.execute(query(metadata=metadata, lines=lines).where(wanted)).all()
+    found = {each.custom_id: each for each in map(brief if lines else row, rows)}
     missing = [custom_id for custom_id in custom_ids if custom_id not in found]
     for custom_id, stone in tombstones.known(database, job_id, missing).items() if missing else ():
         gone = stone.pruned_at
