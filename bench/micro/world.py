@@ -71,12 +71,14 @@ def drain(world: Runtime) -> None:
 
 
 def to_the_api(world: Runtime) -> list[int]:
-    """Pack and submit what has been accepted; returns the batches."""
-    packed = chunk(world)
-    for batch in packed:
-        outcome = submit(world, batch)
-        assert outcome == "submitted", outcome
-    return packed
+    """Pack and submit what has been accepted, until nothing is left; returns the batches."""
+    sent: list[int] = []
+    while packed := chunk(world):
+        for batch in packed:
+            outcome = submit(world, batch)
+            assert outcome == "submitted", outcome
+        sent += packed
+    return sent
 
 
 def ended(world: Runtime, batches: list[int]) -> None:
