@@ -86,8 +86,9 @@ class Crew(Child):
         called, self._called = self._called, None
         assert called is not None  # noqa: S101
         assert called.stdin is not None  # noqa: S101
-        called.stdin.write(orjson.dumps({"environ": dict(self.env)}) + b"\n")
-        called.stdin.close()
+        with suppress(BrokenPipeError):  # it has ended; its supervisor starts another
+            called.stdin.write(orjson.dumps({"environ": dict(self.env)}) + b"\n")
+            called.stdin.close()
         if called.stdout is not None:
             called.stdout.close()
         self.process, self.started = called, time.monotonic()
