@@ -21,9 +21,11 @@ def free_form(number):
 def test_ten_thousand_free_form_ids_come_back_in_order_once_each_and_only_new_lines_are_sent_later(machine, api):
     api.options({"results_url": "https://elsewhere.invalid"})
     machine.write(10_000, custom_id=free_form)
-    done = machine.run(
-        "run", "in.jsonl", "-o", "out.jsonl", BAKEHOUSE_MAX_BATCH_REQUESTS="1000", ANTHROPIC_BASE_URL=f"{api.url}/v1"
-    )
+    unhurried = {
+        "BAKEHOUSE_MAX_BATCH_REQUESTS": "1000",
+        "BAKEHOUSE_LINGER": "60",
+    }  # what is full leaves, and the rest at the end
+    done = machine.run("run", "in.jsonl", "-o", "out.jsonl", ANTHROPIC_BASE_URL=f"{api.url}/v1", **unhurried)
     assert done.returncode == 0, done.stderr
     machine.check_answers()
     assert api.stats()["calls"]["create"] in (10, 11)
