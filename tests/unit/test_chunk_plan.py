@@ -331,3 +331,26 @@ def test_priority_holds_between_records_that_cannot_share_a_batch():
     high = lane(2, [10] * 10, api="2023-06-01", complete=True, priority=5)
     made = plan([low, high], Capacity(10, 1_000_000, LINGER, 10), NOW)
     assert [batch.api_version for batch in made.batches] == ["2023-06-01"]
+
+
+# Two that look alike
+
+
+def counts(made):
+    return [len(batch.members) for batch in made.batches]
+
+
+def test_large_batches_that_leave_together_differ_in_their_counts():
+    made = plan([lane(1, [10] * 3_000, complete=True)], Capacity(1_000, 10**9, LINGER, 10**6), NOW)
+    assert counts(made) == [1_000, 999, 998, 3]
+
+
+def test_a_count_that_is_on_its_way_already_is_not_planned_again():
+    taken = frozenset({1_000, 998})
+    made = plan([lane(1, [10] * 1_998, complete=True)], Capacity(1_000, 10**9, LINGER, 10**6, taken), NOW)
+    assert counts(made) == [999, 997, 2]
+
+
+def test_small_batches_are_filled_whatever_is_on_its_way():
+    made = plan([lane(1, [10] * 20, complete=True)], Capacity(10, 10**9, LINGER, 10**6, frozenset({10})), NOW)
+    assert counts(made) == [10, 10]
