@@ -129,8 +129,9 @@ def test_few_large_records_are_one_transaction_each(world, stack, monkeypatch):
     assert stack.tended == 4
 
 
-def test_no_id_of_a_fed_record_is_one_that_redis_gives(world, stack):
-    entries = station._entries(1_800_000_000_000, [types.SimpleNamespace()] * station.RECORDS)
+@pytest.mark.parametrize("dice", [0.0, 0.5, 0.999999])
+def test_no_id_of_a_fed_record_is_one_that_redis_gives(dice):
+    entries = station._entries(1_800_000_000_000, [types.SimpleNamespace()] * station.RECORDS, dice)
     numbers = [int(entry.entry_id.partition("-")[2]) for entry in entries]
     assert min(numbers) >= station.FIRST
     assert max(numbers) < station.NUMBERS

@@ -1,11 +1,10 @@
-"""Asks the API who we are, in a process of its own, so that the command that waits for it need not import the SDK.
+"""Who we are to the API, and whether a store's batches are ours: asked before anything is enqueued or sent.
 
-`python -m bakehouse_worker.preflight` prints one JSON object: {"origin", "workspace"}, or {"error": one sentence}.
+`run` lets the process ask that imports the SDK anyway (`local/crew.py`), and need not import it itself.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 import orjson
@@ -89,18 +88,9 @@ def mismatch(known: tuple[str, str] | None, now: Identity) -> str | None:
 
 
 def answer() -> dict[str, str]:
-    """Return the identity, or why there is none, as `main` prints it."""
+    """Return {"origin", "workspace"}, or {"error": one sentence}."""
     try:
         found = ask()
     except BakehouseError as error:
         return {"error": str(error)}
     return {"origin": found.origin, "workspace": found.workspace}
-
-
-def main() -> None:
-    """Print the identity, or why there is none."""
-    sys.stdout.buffer.write(orjson.dumps(answer()) + b"\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,8 @@
 """The roles of one machine, forked out of one process that has imported what they need: paid once, and shared by all of them.
 
 `python -m bakehouse_worker.local.crew` imports what all of them need, and forks `transfer`, which alone imports the SDK. With `--ask`,
-that one asks the API who we are, and prints the answer as `preflight` does. The crew waits for one line, {"environ": {...}}, before
-any role works, and keeps them alive until it is told to end. At the end of its input without such a line it ends: nobody needed it.
+that one asks the API who we are, and prints `preflight.answer()` as a line of JSON. The crew waits for one line, {"environ": {...}},
+before any role works, and keeps them alive until it is told to end. At the end of its input without such a line it ends.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
@@ -117,11 +118,12 @@ class Role(Child):
 
     def __init__(self, name: str, log: Path, forked: Forked | None = None) -> None:
         super().__init__(name, (), {}, log)
+        self._work = partial(work, name, log)
         self._forked = forked
 
     def start(self) -> None:
         """Fork it, unless it is there and waits."""
-        self.process, self._forked = self._forked or Forked(lambda: work(self.name, self.log)), None
+        self.process, self._forked = self._forked or Forked(self._work), None
         self.started = time.monotonic()
 
 
@@ -138,15 +140,14 @@ def imports() -> None:
     gc.set_threshold(*THRESHOLD)
 
 
-def work(name: str, log: Path | None) -> None:
+def work(name: str, log: Path) -> None:
     """Be a role until it ends; what `bakehouse worker --queues NAME` and `bakehouse beat` do."""
     tether.name_this(name)
     for number in (signal.SIGTERM, signal.SIGINT, IDLE):
         signal.signal(number, signal.SIG_DFL)
-    if log is not None:
-        into = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.dup2(into, 1)
-        os.dup2(into, 2)
+    into = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(into, 1)
+    os.dup2(into, 2)
     if name == "beat":
         from bakehouse_worker.app import app
 

@@ -5,7 +5,6 @@ The file may be read again, so nothing is lost while a record is in no other pla
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -44,7 +43,7 @@ def feed(stack: Stack, job: str, lines: Iterable[Record], expected: int, canary:
         new = span if fresh else _unknown(stack, job, span)
         arrived = max(int(1000 * runtime.database.now()), arrived + 1)
         if new:
-            _patiently(stack, partial(accept.into_store, runtime, _entries(arrived, new)))
+            _patiently(stack, partial(accept.into_store, runtime, _entries(arrived, new, runtime.dice())))
         fed += len(new)
         stack.tend()
         if fed >= runtime.settings.max_batch_requests:
@@ -73,9 +72,9 @@ def _unknown(stack: Stack, job: str, span: list[Record]) -> list[Record]:
     return [record for record in span if known.get(record.custom_id) != record.digest]
 
 
-def _entries(arrived: int, span: list[Record]) -> list[Entry]:
+def _entries(arrived: int, span: list[Record], dice: float) -> list[Entry]:
     """Give records the ids that entries of the inbox would have: the millisecond of their arrival, and their order in it."""
-    first = random.randrange(FIRST, NUMBERS - RECORDS)
+    first = FIRST + int(dice * (NUMBERS - RECORDS - FIRST))  # two commands may feed in the same millisecond
     return [Entry(f"{arrived}-{first + position}", record) for position, record in enumerate(span)]
 
 

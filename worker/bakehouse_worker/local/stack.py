@@ -93,7 +93,7 @@ class Stack:
             self._take_over()
 
     def ring(self, station: str) -> None:
-        """Ring a station's doorbell. Whatever is wrong with Redis: the next tick finds what is due."""
+        """Ring a station's doorbell, at the server that the roles use. Whatever is wrong with it: the next tick finds what is due."""
         from bakehouse_worker.app import app  # late: Celery is imported while the workers come up
 
         os.environ["BAKEHOUSE_REDIS_URL"] = self.runtime.settings.redis_url
