@@ -19,6 +19,7 @@ from bakehouse_worker.poll import poll
 from bakehouse_worker.runtime import Runtime, make
 from bakehouse_worker.settings import Settings
 from bakehouse_worker.submit import submit
+from bakehouse_worker.worker import collect_seldom
 from bench.inputs import params
 
 #: Below Redis's limits and above whatever is enqueued here.
@@ -45,6 +46,7 @@ def valkey(home: Path, fsync: str = "always") -> Iterator[str]:
 @contextmanager
 def runtime(home: Path, database_url: str = "", **settings: object) -> Iterator[Runtime]:
     """A runtime with an empty store and a Valkey of its own; part-filled batches leave at once."""
+    collect_seldom()  # as in every worker process
     with valkey(home) as url:
         wanted = {"data_dir": home, "redis_url": url, "database_url": database_url, "linger": 0, "poll_interval": 0.001}
         made = make(Settings(**{**wanted, **settings}, _env_file=None))

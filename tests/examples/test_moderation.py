@@ -51,4 +51,5 @@ def test_the_forums_beat_rings_for_the_sweep_at_six_in_the_evening_and_not_befor
     assert rung() == 0
     step_to(17, 59, 59)
     wait_until(rung, "it is six")
-    assert [file for file in (reader.here / "forum-messages").iterdir() if "sweep.sweep" in file.read_text()]
+    messages = reader.here / "forum-messages"
+    wait_until(lambda: any("sweep.sweep" in file.read_text() for file in messages.iterdir()), "its message lies there")

@@ -21,7 +21,7 @@ from bakehouse_worker.store import deliveries
 from bakehouse_worker.store.deliveries import Key, Parcel
 
 #: Outcomes per turn, and of those whose worker was lost.
-SPAN, LOST = 500, 20
+SPAN, LOST = 1_000, 20
 #: Seconds of a lease beyond the longest call, so that not every call has to prolong it.
 SPARE = 10.0
 #: Seconds after which what a sink took is written down; within them, quick handlers wait for no disk.

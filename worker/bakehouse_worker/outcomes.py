@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import orjson
 
@@ -15,13 +16,17 @@ from bakehouse_worker.store.outcomes import Row
 _LINE = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*"[\w-]*"\s*,\s*"result"\s*:\s*(.*\S)\s*\}\s*', re.DOTALL)
 
 
+_CANCELED = b'{"type":"canceled"}'
+
+
 def outcome(row: Row, installation: str) -> Outcome:
     """Return a record that has ended as an Outcome. What the answer was is not told where its content is gone.
 
     The delivery id names the installation, because every store counts its records from 1, and what was asked, because a restored one
     gives a number again.
     """
-    return Outcome(
+    raw, result = _result(row)
+    told = Outcome(
         job=row.job,
         custom_id=row.custom_id,
         status=row.state,
@@ -33,8 +38,10 @@ def outcome(row: Row, installation: str) -> Outcome:
         model=row.model,
         stop_reason=row.stop_reason,
         metadata=orjson.loads(row.metadata) if row.metadata else {},
-        raw=_raw(row),
+        raw=raw,
     )
+    told.__dict__["result"] = result  # it would be parsed out of `raw` again when first asked for
+    return told
 
 
 def rejected(job: str, custom_id: str, reason: str) -> Outcome:
@@ -57,10 +64,12 @@ def _error(row: Row) -> ResultError | None:
     return ResultError(row.error_type or row.kind, row.error or row.kind, row.request_id)
 
 
-def _raw(row: Row) -> bytes:
+def _result(row: Row) -> tuple[bytes, dict[str, Any]]:
+    """Return the API's own result object as it wrote it, and what it says: {} if it is none."""
     if not row.line:
         unsent = row.state == RecordState.CANCELED and row.content_gone_at is None
-        return b'{"type":"canceled"}' if unsent else b""  # as the API says it of those that it had
-    told = orjson.loads(row.line)
-    found = _LINE.fullmatch(row.line) if len(told) == 2 else None  # what stands behind the result is none of it
-    return found.group(1) if found else orjson.dumps(told.get("result", {}))
+        return (_CANCELED, {"type": "canceled"}) if unsent else (b"", {})  # as the API says it of those that it had
+    line = orjson.loads(row.line)
+    result = line.get("result", {})
+    found = _LINE.fullmatch(row.line) if len(line) == 2 else None  # what stands behind the result is none of it
+    return found.group(1) if found else orjson.dumps(result), result if isinstance(result, dict) else {}

@@ -7,7 +7,6 @@ before any role works, and keeps them alive until it is told to end. At the end 
 
 from __future__ import annotations
 
-import gc
 import importlib
 import os
 import signal
@@ -42,8 +41,6 @@ NEEDED = (
     "bakehouse_worker.tasks",
     "bakehouse_worker.worker",
 )
-#: New objects before Python looks for cycles: a span of records makes many, and no cycles.
-THRESHOLD = (50_000, 20, 20)
 #: Tells a crew to end that has nothing in work, and need not wait for its roles to end as they should.
 IDLE = signal.SIGUSR1
 #: Seconds between two looks at the roles.
@@ -129,6 +126,7 @@ class Role(Child):
 
 def imports() -> None:
     """Import what all roles need, the stations among it; no connection and no thread may be there when they are forked."""
+    from bakehouse_worker import worker
     from bakehouse_worker.app import ROUTES
 
     for name in NEEDED:
@@ -136,8 +134,7 @@ def imports() -> None:
     for task in ROUTES:
         if task != "bakehouse.tick":
             importlib.import_module(f"bakehouse_worker.{task.removeprefix('bakehouse.')}")
-    gc.freeze()
-    gc.set_threshold(*THRESHOLD)
+    worker.collect_seldom()
 
 
 def work(name: str, log: Path) -> None:

@@ -32,6 +32,7 @@ BYTES = 16_000_000
 #: (record id, generation)
 Key = tuple[int, int]
 
+_latest = (_result.c.record_id == _record.c.id) & (_result.c.attempt == _record.c.attempt)
 _MINE = (_delivery.c.record_id == bindparam("record")) & (_delivery.c.generation == bindparam("its_generation"))
 _WAITING = _delivery.c.state == "waiting"
 
@@ -78,25 +79,22 @@ def claim(database: Database, limit: int, seconds: float, resting: Collection[st
     if resting:
         due &= _delivery.c.sink.not_in(resting)
     with database.write() as connection:
-        keys = _small_enough(connection, _lock(database, connection, due, limit, (_delivery.c.next_at,)))
+        keys = _small_enough(_lock(database, connection, due, limit, (_delivery.c.next_at,)))
         lease = {"lease_until": now + seconds}
         if keys:
             connection.execute(update(_delivery).where(_these(connection, keys)).values(lease))
     return _parcels(database, keys)
 
 
-def _small_enough(connection: Connection, keys: Sequence[Key]) -> list[Key]:
+def _small_enough(found: Sequence[tuple[Key, int]]) -> list[Key]:
     """Return the first of these whose answers have so many BYTES together: one at least."""
-    latest = (_result.c.record_id == _record.c.id) & (_result.c.attempt == _record.c.attempt)
-    sizes = select(_record.c.id, func.length(_result.c.line)).join(_result, latest)
-    these = bulk.among(connection, _record.c.id, [key[0] for key in keys])
-    size_of = {record_id: size for record_id, size in connection.execute(sizes.where(these))}
     total, fitting = 0, 0
-    for fitting, key in enumerate(keys, 1):
-        total += size_of.get(key[0]) or 0
+    for fitting, (_, size) in enumerate(found, 1):
+        total += size
         if total > BYTES:
-            return list(keys[: max(1, fitting - 1)])
-    return list(keys[:fitting])
+            fitting = max(1, fitting - 1)
+            break
+    return [key for key, _ in found[:fitting]]
 
 
 def claim_lost(database: Database, seconds: float, most: int, resting: Collection[str] = ()) -> Parcel | None:
@@ -111,7 +109,7 @@ def claim_lost(database: Database, seconds: float, most: int, resting: Collectio
         due &= _delivery.c.sink.not_in(resting)
     while True:
         with database.write() as connection:
-            keys = _lock(database, connection, due, 1, (_delivery.c.attempts, _delivery.c.next_at))
+            keys = [key for key, _ in _lock(database, connection, due, 1, (_delivery.c.attempts, _delivery.c.next_at))]
             if not keys:
                 return None
             tried = {"attempts": _delivery.c.attempts + 1, "error": LOST}
@@ -241,11 +239,14 @@ def _lock(
     due: ColumnElement[bool],
     limit: int,
     order: Sequence[ColumnElement[Any]],
-) -> list[Key]:
-    keys = select(_delivery.c.record_id, _delivery.c.generation).where(due).order_by(*order).limit(limit)
+) -> list[tuple[Key, int]]:
+    """Return what is due, no more than `limit`, each with the bytes of its answer."""
+    size = select(func.length(_result.c.line)).join(_record, _latest).where(_record.c.id == _delivery.c.record_id)
+    keys = select(_delivery.c.record_id, _delivery.c.generation, size.scalar_subquery())
+    keys = keys.where(due).order_by(*order).limit(limit)
     if not database.sqlite:
-        keys = keys.with_for_update(skip_locked=True)
-    return [(each.record_id, each.generation) for each in connection.execute(keys)]
+        keys = keys.with_for_update(skip_locked=True, of=_delivery)
+    return [((record_id, generation), length or 0) for record_id, generation, length in connection.execute(keys).all()]
 
 
 def _parcels(database: Database, keys: Sequence[Key]) -> list[Parcel]:
@@ -253,8 +254,9 @@ def _parcels(database: Database, keys: Sequence[Key]) -> list[Parcel]:
     wanted = dict(keys)
     same = (_delivery.c.record_id == _record.c.id) & (_delivery.c.generation == _record.c.generation)
     query = outcomes.query(metadata=True).add_columns(_delivery.c.sink, _delivery.c.attempts, _delivery.c.lease_until)
-    query = query.join(_delivery, same).order_by(_delivery.c.next_at)
+    query = query.join(_delivery, same)
     with database.read() as connection:
         query = query.where(bulk.among(connection, _delivery.c.record_id, list(wanted)))
-        rows = [Parcel(v.sink, v.attempts, v.lease_until, outcomes.row(v)) for v in connection.execute(query)]
-    return [parcel for parcel in rows if wanted[parcel.row.record_id] == parcel.row.generation]
+        rows = [(values[-3:], outcomes.row(values)) for values in connection.execute(query).all()]
+    found = {(row.record_id, row.generation): Parcel(*told, row) for told, row in rows}
+    return [found[key] for key in keys if key in found]
