@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from bakehouse_worker.collect import collect
 from bakehouse_worker.deliver import deliver
-from bakehouse_worker.runtime import Runtime
+from bakehouse_worker.runtime import Runtime, make
+from bakehouse_worker.settings import Settings
 from bakehouse_worker.settle import settle
 from bench.emulator import Emulator, environment
 from bench.micro import Row, rate
@@ -32,6 +35,9 @@ def measure(records: int, home: Path) -> Iterator[Row]:
         told = ", ".join(f"{station} {rate(records, seconds)}" for station, seconds in took.items())
         figure = f"{rate(1, whole)}, {usual / whole:.0f} x one task each"
         yield f"collected over HTTP, settled, delivered to a handler ({name}), one process", figure, told
+        whole = abreast(records, home / "ours", sink) / records
+        figure = f"{rate(1, whole)}, {usual / whole:.0f} x one task each"
+        yield f"the same ({name}), a process for each station", figure, "as worker processes are; SQLite"
 
 
 def ours(records: int, home: Path, sink: str) -> dict[str, float]:
@@ -46,10 +52,7 @@ def ours(records: int, home: Path, sink: str) -> dict[str, float]:
 
 def through(world: Runtime, records: int, sink: str, job: str) -> dict[str, float]:
     """Let a job's records be answered, and return the seconds from the first result line to the last delivery, by station."""
-    enqueue(world, records, job=job, on_result=sink)
-    drain(world)
-    batches = to_the_api(world)
-    ended(world, batches)
+    batches = answered(world, records, sink, job)
     took = {"collect": timed(lambda: [collect(world, batch) for batch in batches])}
     took["settle"] = timed(lambda: [settle(world, batch) for batch in batches])
     delivered = 0
@@ -59,6 +62,70 @@ def through(world: Runtime, records: int, sink: str, job: str) -> dict[str, floa
     took["deliver"] = time.perf_counter() - started
     assert delivered == records, (delivered, records)
     return took
+
+
+def answered(world: Runtime, records: int, sink: str, job: str) -> list[int]:
+    """Enqueue a job and bring it as far as the API's answers; returns its batches."""
+    enqueue(world, records, job=job, on_result=sink)
+    drain(world)
+    batches = to_the_api(world)
+    ended(world, batches)
+    return batches
+
+
+def abreast(records: int, home: Path, sink: str) -> float:
+    """Return the seconds from the first result line to the last delivery when each station has a process of its own."""
+    with Emulator(home.with_name("emulator")) as emulator, pointing_at(emulator.url), runtime(home) as world:
+        through(world, 1, sink, "first")
+        line = Line(answered(world, records, sink, "bench"), records)
+        world.database.close()
+        running = [line.start(world.settings, each) for each in (line.collect, line.settle, line.deliver)]
+        time.sleep(0.5)  # they are there
+        started = time.perf_counter()
+        line.begin.set()
+        for each in running:
+            each.join()
+        took = time.perf_counter() - started
+        assert not any(each.exitcode for each in running)
+        return took
+
+
+class Line:
+    """Batches on their way through three processes; as each is collected or settled, the next process is told."""
+
+    fork = multiprocessing.get_context("fork")
+
+    def __init__(self, batches: list[int], records: int) -> None:
+        self.batches, self.records = batches, records
+        self.begin, self.collected, self.settled = self.fork.Event(), self.fork.SimpleQueue(), self.fork.SimpleQueue()
+
+    def start(self, settings: Settings, station: Callable[[Runtime], None]) -> BaseProcess:
+        def work() -> None:
+            mine = make(settings)
+            self.begin.wait()
+            station(mine)
+
+        process = self.fork.Process(target=work)
+        process.start()
+        return process
+
+    def collect(self, mine: Runtime) -> None:
+        for batch in self.batches:
+            collect(mine, batch)
+            self.collected.put(batch)
+
+    def settle(self, mine: Runtime) -> None:
+        for _ in self.batches:
+            settle(mine, self.collected.get())
+            self.settled.put(None)
+
+    def deliver(self, mine: Runtime) -> None:
+        left = self.records
+        while left:
+            delivered = deliver(mine).delivered
+            left -= delivered
+            if not delivered:
+                self.settled.get()
 
 
 def one_task_each(records: int, home: Path) -> float:

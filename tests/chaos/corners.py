@@ -51,25 +51,27 @@ def _all() -> Iterator[Corner]:
     lost, unheard = _api(LOST_AFTER, 40), _api(LOST_BEFORE, 40)
     # an adopted batch that still runs proves by its results whose it is
     confirmed = "collect:after:submissions.confirm:1"
-    yield Corner([_end(confirmed), _nap(confirmed), lost], readings={"batch_seconds": 240})
+    yield Corner([_end(confirmed), lost], readings={"batch_seconds": 240}, times=2)
+    yield Corner([_nap(confirmed), lost], readings={"batch_seconds": 240}, times=2)
     # the sender sleeps until its batch was adopted from the list; then it reads the answer
     answered: list[Fault] = [_nap("lease:after:submissions.keep_closing:1", 3 * LEASE + 1), _api(LATE, 60)]
     # every smaller size is taken by a batch in doubt
     alike = "submissions._wait_for_doubt:1"
-    # the body is too long for the socket's buffers, and the server reads slowly
-    slow = _api({"on": "create", "fault": "slow_read", "seconds": 0.15}, 60)
+    # the body is too long for the socket's buffers, and the server reads slowly; but all of it well within CREATE_TIMEOUT,
+    # for what it has in its buffers it reads even when the sender has gone
+    slow = _api({"on": "create", "fault": "slow_read", "seconds": 0.03}, 60)
     for side in ("before", "after"):
         # what the list shows is other software's, of the same size, and has ended: one line of it tells
         foreign = Fault("foreign", 0.0, {"times": 40})
         yield Corner([_end(f"rescue:{side}:doubts.refute_candidate:1"), foreign, unheard, lost], times=2)
         yield Corner([_end(f"submit:{side}:answers.answered:1"), *answered], times=2)
         yield Corner([_end(f"submit:{side}:{alike}"), lost, unheard], records=160, batch=2)
-        yield Corner([_end(f"submit:{side}:batches.renew:1"), slow], records=900, batch=450, length=20_000)
+        yield Corner([_end(f"submit:{side}:batches.renew:1"), slow], records=900, batch=450, length=45_000)
         # a batch names several models that nobody has asked for yet
-        yield Corner([_end(f"submit:{side}:holds.put:2")], records=480, batch=120, models=18, times=4)
+        yield Corner([_end(f"submit:{side}:holds.put:2")], records=480, batch=120, models=18, times=10)
     yield Corner([_nap("submit:after:answers.answered:1"), *answered], times=2)
     yield Corner([_nap(f"submit:after:{alike}"), lost, unheard], records=160, batch=2)
-    yield Corner([_nap("submit:after:batches.renew:1"), slow], records=900, batch=450, length=20_000)
+    yield Corner([_nap("submit:after:batches.renew:1"), slow], records=900, batch=450, length=45_000)
 
 
 def _api(rule: dict[str, object], times: int) -> Fault:

@@ -32,6 +32,9 @@ ROUTES = {
     "bakehouse.deliver": DELIVER,
 }
 
+#: Places in line: downloads and uploads may be many and long, and what is short or frees a lost worker's batch (0) goes before them.
+PRIORITY = {"bakehouse.collect": 3, "bakehouse.submit": 6}
+
 app = Celery("bakehouse", include=["bakehouse_worker.tasks"])
 
 
@@ -65,7 +68,7 @@ def _rim(found: Broker, prefix: str, tick: float) -> dict[str, Any]:
         "broker_connection_max_retries": None,
         "task_queues": [Queue(name) for name in QUEUES],
         "task_default_queue": CONTROL,
-        "task_routes": {name: {"queue": queue} for name, queue in ROUTES.items()},
+        "task_routes": {name: {"queue": queue, "priority": PRIORITY.get(name, 0)} for name, queue in ROUTES.items()},
         "task_acks_late": False,
         "task_ignore_result": True,
         "result_backend": None,

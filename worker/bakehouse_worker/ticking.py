@@ -1,7 +1,8 @@
 """The tick: what is due, as doorbells. It changes nothing but the note of its own time (and holds submissions if the database was
 restored from a backup); two beats are waste, never harm.
 
-A queue that still holds messages is not rung again: its workers are busy, and whatever is due now is due at the next tick too.
+A line that still holds messages is not rung for again: its workers are busy, and whatever is due now is due at the next tick too.
+Results to collect stand in a line of their own behind the rest of their queue, and submissions in one behind these.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bakehouse_worker import accept, epoch, relay
-from bakehouse_worker.app import CONTROL, DELIVER, ROUTES, TRANSFER
+from bakehouse_worker.app import CONTROL, PRIORITY, ROUTES
 from bakehouse_worker.chunk import worthwhile
 from bakehouse_worker.rescue import look_is_due
 from bakehouse_worker.runtime import Runtime
@@ -22,6 +23,9 @@ LIMIT = 20
 
 #: A tick is late after this many times TICK, and at least so many seconds.
 LATE_TICKS, LATE = 10.0, 20.0
+
+#: What kombu puts between a queue's name and a priority.
+_SEPARATOR = "\x06\x16"
 
 Doorbell = tuple[str, tuple[Any, ...]]
 
@@ -59,12 +63,12 @@ def forget(runtime: Runtime) -> int:
 
 
 def due_doorbells(runtime: Runtime) -> Iterator[Doorbell]:
-    """Yield (station, arguments) for all work that is due on queues that stand empty."""
+    """Yield (station, arguments) for all work that is due in lines that stand empty."""
     epoch.notice(runtime)
     holds.put(runtime.database, "ticked_at", repr(runtime.database.now()))
-    idle = _idle_queues(runtime)
+    idle = _idle_lines(runtime)
     for station, arguments in _due(runtime):
-        if ROUTES[f"bakehouse.{station}"] in idle:
+        if _line(f"bakehouse.{station}") in idle:
             yield station, arguments
     if CONTROL in idle and relay.is_due(runtime):  # last: it asks a database that is not ours, and may wait for it
         yield "relay", ()
@@ -92,9 +96,15 @@ def _due(runtime: Runtime) -> Iterator[Doorbell]:
     yield from ((station, ()) for station, due in (("deliver", found.deliver), ("prune", found.prune)) if due)
 
 
-def _idle_queues(runtime: Runtime) -> set[str]:
+def _line(task: str) -> str:
+    """Return the list in Redis where a task's messages stand: kombu has one for each queue and priority."""
+    priority = PRIORITY.get(task, 0)
+    return f"{ROUTES[task]}{_SEPARATOR}{priority}" if priority else ROUTES[task]
+
+
+def _idle_lines(runtime: Runtime) -> set[str]:
     pipeline = runtime.redis.pipeline(transaction=False)
-    queues = (CONTROL, TRANSFER, DELIVER)
-    for queue in queues:
-        pipeline.llen(f"{runtime.settings.redis_prefix}:celery:{queue}")
-    return {queue for queue, length in zip(queues, pipeline.execute(), strict=True) if not length}
+    lines = sorted({_line(task) for task in ROUTES})
+    for line in lines:
+        pipeline.llen(f"{runtime.settings.redis_prefix}:celery:{line}")
+    return {line for line, length in zip(lines, pipeline.execute(), strict=True) if not length}
