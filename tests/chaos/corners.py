@@ -57,9 +57,8 @@ def _all() -> Iterator[Corner]:
     answered: list[Fault] = [_nap("lease:after:submissions.keep_closing:1", 3 * LEASE + 1), _api(LATE, 60)]
     # every smaller size is taken by a batch in doubt
     alike = "submissions._wait_for_doubt:1"
-    # the body is too long for the socket's buffers, and the server reads slowly; but all of it well within CREATE_TIMEOUT,
-    # for what it has in its buffers it reads even when the sender has gone
-    slow = _api({"on": "create", "fault": "slow_read", "seconds": 0.03}, 60)
+    # the body is too long for the socket's buffers, and the network is slow
+    slow = Fault("wire", 0.0, {"mode": "delay", "match": "POST /v1", "seconds": 0.015, "times": 5_000})
     for side in ("before", "after"):
         # what the list shows is other software's, of the same size, and has ended: one line of it tells
         foreign = Fault("foreign", 0.0, {"times": 40})

@@ -12,6 +12,8 @@ from typing import Any
 
 MODES = ("delay", "hole", "cut", "reset")
 CHUNK = 65_536
+#: Bytes that a connection's receiving end holds; the kernel's own limit is far above whole bodies.
+HELD = 262_144
 
 
 @dataclass(eq=False)
@@ -93,8 +95,11 @@ class Proxy:
 
     async def _listen(self) -> int:
         self._loop.set_exception_handler(lambda *_: None)  # connections are meant to break here
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return int(server.sockets[0].getsockname()[1])
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, HELD)
+        listener.bind(("127.0.0.1", 0))
+        await asyncio.start_server(self._serve, sock=listener)
+        return int(listener.getsockname()[1])
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
