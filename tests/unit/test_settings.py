@@ -126,6 +126,11 @@ def test_a_dot_env_of_another_directory_is_not_read(nowhere, monkeypatch):
     assert load().linger == 60.0
 
 
+def test_a_dot_env_that_is_no_text_is_refused_in_one_sentence(nowhere):
+    (nowhere / ".env").write_bytes("BAKEHOUSE_JOB=Bäckerei\n".encode("latin-1"))
+    assert refusal().startswith(".env is not UTF-8 text")
+
+
 def test_settings_cannot_be_changed_once_loaded():
     with pytest.raises(ValidationError):
         load().tick = 2.0

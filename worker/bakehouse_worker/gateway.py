@@ -55,8 +55,14 @@ class Gateway:
             query["after_id"] = after_id
         response = self._get(BATCHES, query)
         fields = _object(response.content)
-        rows = tuple(remote_batch(row) for row in fields.get("data", ()))
-        return Page(rows, response.headers.get("anthropic-workspace-id", ""), bool(fields.get("has_more")))
+        rows = fields.get("data")
+        if not isinstance(rows, list):
+            raise Unanswered("the list of batches is none; is this the Messages API?")
+        return Page(
+            tuple(_batch(row, "what the list holds") for row in rows),
+            response.headers.get("anthropic-workspace-id", ""),
+            bool(fields.get("has_more")),
+        )
 
     def pages(self) -> Iterator[Page]:
         """Walk through the workspace's batches, newest first, a page at a time; stop asking by leaving the loop."""
@@ -70,7 +76,7 @@ class Gateway:
 
     def retrieve(self, remote_id: str) -> Remote:
         """Return one batch. Raises Refused with status 404 if the API does not have it."""
-        return remote_batch(_object(self._get(f"{BATCHES}/{remote_id}", {}).content))
+        return _batch(_object(self._get(f"{BATCHES}/{remote_id}", {}).content), f"what is said of {remote_id}")
 
     def model(self, name: str) -> dict[str, Any]:
         """Return what the API tells of a model (ModelInfo). Raises Refused with status 404 if it has none of that name."""
@@ -97,10 +103,7 @@ class Gateway:
                 content=body,
                 options={"headers": headers, "timeout": self._creator.timeout},
             )
-        try:
-            return remote_batch(_object(response.content))
-        except (KeyError, TypeError, ValueError):
-            raise Unanswered("the answer to the create is not a batch") from None
+        return _batch(_object(response.content), "the answer to the create")
 
     def cancel(self, remote_id: str) -> Remote:
         """Ask the API to cancel a batch; requests that run already may still complete, and are billed."""
@@ -108,10 +111,7 @@ class Gateway:
             response = self._reader.post(
                 f"{BATCHES}/{remote_id}/cancel", cast_to=httpx2.Response, options={"timeout": self._reader.timeout}
             )
-        try:
-            return remote_batch(_object(response.content))
-        except (KeyError, TypeError, ValueError):
-            raise Unanswered("the answer to the cancel is not a batch") from None
+        return _batch(_object(response.content), "the answer to the cancel")
 
     def delete(self, remote_id: str) -> None:
         """Delete a batch that has ended. Raises Refused with status 404 if the API does not have it."""
@@ -218,6 +218,13 @@ def _object(content: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise Unanswered("the answer is not a JSON object; is this the Messages API?")
     return fields
+
+
+def _batch(fields: Any, what: str) -> Remote:
+    try:
+        return remote_batch(fields)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise Unanswered(f"{what} is not a batch; is this the Messages API?") from None
 
 
 def _fenced_socket() -> list[SocketOption]:

@@ -171,7 +171,12 @@ def load(**overrides: object) -> Settings:
 
 def _refuse_unknown_names() -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    given = {name for name in (*os.environ, *dotenv_values(".env")) if name.upper().startswith(PREFIX)}
+    try:
+        given = {name for name in (*os.environ, *dotenv_values(".env")) if name.upper().startswith(PREFIX)}
+    except UnicodeDecodeError:
+        raise ConfigurationError(
+            ".env is not UTF-8 text: save it as UTF-8, or set the variables in the environment"
+        ) from None
     for name in sorted(given):
         if name.upper() not in known:
             near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.5)

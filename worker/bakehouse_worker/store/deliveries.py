@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, update
 from sqlmodel import Session
@@ -37,8 +36,7 @@ _MINE = (_delivery.c.record_id == bindparam("record")) & (_delivery.c.generation
 _WAITING = _delivery.c.state == "waiting"
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(NamedTuple):
     """One outcome to be handed over: `attempts` is how often that was tried before. `lease` is when its lease ends, and proves it."""
 
     sink: str
@@ -257,6 +255,7 @@ def _parcels(database: Database, keys: Sequence[Key]) -> list[Parcel]:
     query = query.join(_delivery, same)
     with database.read() as connection:
         query = query.where(bulk.among(connection, _delivery.c.record_id, list(wanted)))
-        rows = [(values[-3:], outcomes.row(values)) for values in connection.execute(query).all()]
-    found = {(row.record_id, row.generation): Parcel(*told, row) for told, row in rows}
+        rows = connection.execute(query).all()
+    parcels = [Parcel(each.sink, each.attempts, each.lease_until, outcomes.row(each)) for each in rows]
+    found = {parcel.key: parcel for parcel in parcels}
     return [found[key] for key in keys if key in found]
