@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -39,6 +40,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     wanted = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what it started ends with it
     if wanted.home is None:
         with tempfile.TemporaryDirectory(prefix="bakehouse-bench-") as home:
             bench(wanted, Path(home))

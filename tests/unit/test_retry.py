@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +28,7 @@ error_types = (
     st.none() | st.sampled_from([*PERMANENT_TYPES, *ACCOUNT_TYPES, *PASSING_TYPES, "results_gone"]) | st.text()
 )
 messages = st.none() | st.sampled_from(ACCOUNT_TEXTS) | st.text()
-answers = st.builds(Answer, kinds, error_types, messages)
+answers = st.builds(Answer, kinds, error_types, messages, st.just(False))
 counts = st.integers(0, 200)
 dice = st.floats(0.0, 1.0, exclude_max=True)
 limits = st.builds(
@@ -64,9 +62,9 @@ def test_a_record_that_is_to_be_canceled_never_goes_again_and_is_otherwise_decid
     answer, failures, expiries, given_limits, die
 ):
     plain = decide(answer, failures, expiries, given_limits, die)
-    made = decide(replace(answer, to_cancel=True), failures, expiries, given_limits, die)
+    made = decide(answer._replace(to_cancel=True), failures, expiries, given_limits, die)
     if plain.state == RecordState.PENDING:
-        assert made == replace(plain, state=RecordState.CANCELED, delay=0.0)
+        assert made == plain._replace(state=RecordState.CANCELED, delay=0.0)
     else:
         assert made == plain
 

@@ -6,7 +6,8 @@ cost an attempt), failed for good, or a trouble of the whole account that must n
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from bakehouse_worker.states import RecordState
 
@@ -31,8 +32,7 @@ class Limits:
     retry_cap: float
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What one sending of a record came to. `to_cancel`: the record is to be canceled, so it does not go again."""
 
     kind: str
@@ -41,8 +41,7 @@ class Answer:
     to_cancel: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What becomes of the record. `delay` is seconds until it is due again; `circuit` is a reason to stop submitting."""
 
     state: RecordState
@@ -56,7 +55,7 @@ def decide(answer: Answer, failures: int, expiries: int, limits: Limits, dice: f
     """Return the one decision for an answer. `failures` and `expiries` are those before it; `dice` is uniform in [0, 1)."""
     decision = _decide(answer, failures, expiries, limits, dice)
     if answer.to_cancel and decision.state is RecordState.PENDING:
-        return replace(decision, state=RecordState.CANCELED, delay=0.0)
+        return decision._replace(state=RecordState.CANCELED, delay=0.0)
     return decision
 
 

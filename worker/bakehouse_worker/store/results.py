@@ -228,24 +228,25 @@ def _move(
 
 def _spend(database: Database, connection: Connection, used: Sequence[Usage]) -> None:
     """Add what settled answers used to their jobs' totals, by model."""
-    totals: dict[tuple[int, str], dict[str, Any]] = {}
+    groups: dict[tuple[int, str], list[Usage]] = {}
     for usage in used:
-        total = totals.setdefault((usage.job_id, usage.model or "unknown"), dict.fromkeys(_TOTALS, 0))
-        total["answers"] += 1
-        total["input_tokens"] += usage.input_tokens
-        total["output_tokens"] += usage.output_tokens
-        total["cache_write_tokens"] += usage.cache_write_tokens
-        total["cache_read_tokens"] += usage.cache_read_tokens
-        if usage.cost is None or usage.cost_sync is None:
-            total["unpriced"] += 1
-        else:
-            total["cost"] += usage.cost
-            total["cost_sync"] += usage.cost_sync
-    rows = [{"job_id": job_id, "model": model, **total} for (job_id, model), total in sorted(totals.items())]
+        groups.setdefault((usage.job_id, usage.model or "unknown"), []).append(usage)
+    rows = [{"job_id": job_id, "model": model, **_sums(group)} for (job_id, model), group in sorted(groups.items())]
     if rows:
         insert, spend = database.insert(Spend), table(Spend)
-        sums = {name: spend.c[name] + insert.excluded[name] for name in _TOTALS}
-        connection.execute(insert.on_conflict_do_update(index_elements=["job_id", "model"], set_=sums), rows)
+        more = {name: spend.c[name] + insert.excluded[name] for name in _sums(())}
+        connection.execute(insert.on_conflict_do_update(index_elements=["job_id", "model"], set_=more), rows)
 
 
-_TOTALS = ("answers", *_USED[1:], "unpriced")
+def _sums(group: Sequence[Usage]) -> dict[str, float]:
+    priced = [(each.cost, each.cost_sync) for each in group if each.cost is not None and each.cost_sync is not None]
+    return {
+        "answers": len(group),
+        "input_tokens": sum(each.input_tokens for each in group),
+        "output_tokens": sum(each.output_tokens for each in group),
+        "cache_write_tokens": sum(each.cache_write_tokens for each in group),
+        "cache_read_tokens": sum(each.cache_read_tokens for each in group),
+        "cost": sum(cost for cost, _ in priced),
+        "cost_sync": sum(cost_sync for _, cost_sync in priced),
+        "unpriced": len(group) - len(priced),
+    }
