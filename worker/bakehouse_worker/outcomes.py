@@ -14,8 +14,6 @@ from bakehouse_worker.store.outcomes import Row
 
 #: A result line as the API writes it. The id in it is ours and needs no escapes.
 _LINE = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*"[\w-]*"\s*,\s*"result"\s*:\s*(.*\S)\s*\}\s*', re.DOTALL)
-
-
 _CANCELED = b'{"type":"canceled"}'
 
 

@@ -31,7 +31,7 @@ BYTES = 16_000_000
 #: (record id, generation)
 Key = tuple[int, int]
 
-_latest = (_result.c.record_id == _record.c.id) & (_result.c.attempt == _record.c.attempt)
+_LATEST = (_result.c.record_id == _record.c.id) & (_result.c.attempt == _record.c.attempt)
 _MINE = (_delivery.c.record_id == bindparam("record")) & (_delivery.c.generation == bindparam("its_generation"))
 _WAITING = _delivery.c.state == "waiting"
 
@@ -239,7 +239,7 @@ def _lock(
     order: Sequence[ColumnElement[Any]],
 ) -> list[tuple[Key, int]]:
     """Return what is due, no more than `limit`, each with the bytes of its answer."""
-    size = select(func.length(_result.c.line)).join(_record, _latest).where(_record.c.id == _delivery.c.record_id)
+    size = select(func.length(_result.c.line)).join(_record, _LATEST).where(_record.c.id == _delivery.c.record_id)
     keys = select(_delivery.c.record_id, _delivery.c.generation, size.scalar_subquery())
     keys = keys.where(due).order_by(*order).limit(limit)
     if not database.sqlite:
