@@ -98,13 +98,15 @@ def test_an_empty_list_is_no_evidence_when_it_showed_more_to_a_later_create(make
 
 
 def test_a_list_that_lags_does_not_make_a_batch_absent_before_the_grace(world):
+    world.submitted(4, text="earlier")
+    world.pass_time(400)  # that one is listed: what is known to be there speaks for the list
     world.server.rules(
         {"on": "create", "fault": "lost_after_acceptance", "times": 1},
         {"on": "list", "fault": "lagging", "seconds": 300},
     )
     (batch,) = world.packed(3)
     assert submit(world.runtime, batch) == "in doubt"
-    assert world.run_to_end()["succeeded"] == 3
+    assert world.run_to_end()["succeeded"] == 7
     assert world.server.totals()["accepted_twice"] == 0
 
 
