@@ -49,6 +49,7 @@ class Corner:
 
 def _all() -> Iterator[Corner]:
     lost, unheard = _api(LOST_AFTER, 40), _api(LOST_BEFORE, 40)
+    ours = [_api({**rule, "prompt": "seed"}, 40) for rule in (LOST_BEFORE, LOST_AFTER)]  # other software's are answered
     # an adopted batch that still runs proves by its results whose it is
     confirmed = "collect:after:submissions.confirm:1"
     yield Corner([_end(confirmed), lost], readings={"batch_seconds": 240}, times=2)
@@ -62,7 +63,7 @@ def _all() -> Iterator[Corner]:
     for side in ("before", "after"):
         # what the list shows is other software's, of the same size, and has ended: one line of it tells
         foreign = Fault("foreign", 0.0, {"times": 40})
-        yield Corner([_end(f"rescue:{side}:doubts.refute_candidate:1"), foreign, unheard, lost], times=2)
+        yield Corner([_end(f"rescue:{side}:doubts.refute_candidate:1"), foreign, *ours], times=2)
         yield Corner([_end(f"submit:{side}:answers.answered:1"), *answered], times=2)
         yield Corner([_end(f"submit:{side}:{alike}"), lost, unheard], records=160, batch=2)
         yield Corner([_end(f"submit:{side}:batches.renew:1"), slow], records=900, batch=450, length=45_000)
@@ -71,6 +72,20 @@ def _all() -> Iterator[Corner]:
     yield Corner([_nap("submit:after:answers.answered:1"), *answered], times=2)
     yield Corner([_nap(f"submit:after:{alike}"), lost, unheard], records=160, batch=2)
     yield Corner([_nap("submit:after:batches.renew:1"), slow], records=900, batch=450, length=45_000)
+    # answers that take longer than several renewals of the sender's lease
+    yield Corner([_end("lease:after:submissions.keep_closing:2"), _api(LATE, 60)])
+    yield Corner([_nap("submit:after:holds.take_turn:1")])
+    yield from _deliveries()
+
+
+def _deliveries() -> Iterator[Corner]:
+    """What a deliver worker had in hand when it ended is taken over one by one, by one that ends as well."""
+    in_hand = _end("deliver:after:deliveries.claim:1")
+    for side in ("before", "after"):
+        for number in (1, 2):
+            yield Corner([_end(f"deliver:{side}:deliveries.delivered:{number}")])
+            for verb in ("claim_lost", "let_go"):
+                yield Corner([_end(f"deliver:{side}:deliveries.{verb}:{number}"), in_hand])
 
 
 def _api(rule: dict[str, object], times: int) -> Fault:

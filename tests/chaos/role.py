@@ -15,6 +15,7 @@ from chaos import points, safeguards
 import bakehouse_worker.cli
 import bakehouse_worker.tasks
 import bakehouse_worker.worker
+from bakehouse_worker import deliver, limit
 from bakehouse_worker.local import tether
 
 
@@ -35,6 +36,7 @@ def play(words: list[str], env: dict[str, str], home: str, log: str) -> None:
 
 def main(words: list[str]) -> None:
     """Prepare the points and the safeguard, and run the command."""
+    deliver.SPARE, deliver.GRACE, limit.GRACE = 0.5, 1.0, 1.0  # a scenario's times are short; these have no setting
     if board := os.environ.get("CHAOS_BOARD"):
         points.install(Path(board))
     if without := os.environ.get("CHAOS_WITHOUT"):
