@@ -80,7 +80,7 @@ def _all() -> Iterator[Corner]:
 
 def _deliveries() -> Iterator[Corner]:
     """What a deliver worker had in hand when it ended is taken over one by one, by one that ends as well."""
-    in_hand = _end("deliver:after:deliveries.claim:1")
+    in_hand = _end("deliver:after:deliveries.claim:1", times=3)
     for side in ("before", "after"):
         for number in (1, 2):
             yield Corner([_end(f"deliver:{side}:deliveries.delivered:{number}")])
@@ -92,8 +92,8 @@ def _api(rule: dict[str, object], times: int) -> Fault:
     return Fault("api", 0.0, {**rule, "times": times})
 
 
-def _end(point: str) -> Fault:
-    return Fault("point", 0.05, {"point": point, "do": EXIT, "times": OFTEN, "seconds": AGAIN})
+def _end(point: str, times: int = OFTEN) -> Fault:
+    return Fault("point", 0.05, {"point": point, "do": EXIT, "times": times, "seconds": AGAIN})
 
 
 def _nap(point: str, seconds: float = LEASE + 0.6) -> Fault:
