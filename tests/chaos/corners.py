@@ -80,12 +80,11 @@ def _all() -> Iterator[Corner]:
 
 def _deliveries() -> Iterator[Corner]:
     """What a deliver worker had in hand when it ended is taken over one by one, by one that ends as well."""
-    in_hand = _end("deliver:after:deliveries.claim:1", times=3)
-    for side in ("before", "after"):
-        for number in (1, 2):
-            yield Corner([_end(f"deliver:{side}:deliveries.delivered:{number}")])
-            for verb in ("claim_lost", "let_go"):
-                yield Corner([_end(f"deliver:{side}:deliveries.{verb}:{number}"), in_hand])
+    for side, ends in (("before", 3), ("after", OFTEN)):  # what ends before a commit comes to the same again
+        in_hand = _end("deliver:after:deliveries.claim:1", times=ends)
+        yield Corner([_end(f"deliver:{side}:deliveries.delivered:1")], records=3_200)
+        for verb in ("claim_lost:1", "claim_lost:2", "let_go:1", "let_go:2", "delivered:2"):
+            yield Corner([_end(f"deliver:{side}:deliveries.{verb}"), in_hand], records=3_200)
 
 
 def _api(rule: dict[str, object], times: int) -> Fault:
