@@ -30,7 +30,7 @@ def corners() -> Iterator[Plan]:
                 corner.models,
                 corner.length,
             )
-            yield Plan(seed, database, *shape, limit=90.0)
+            yield Plan(seed, database, *shape, handling=corner.handling, limit=90.0)
             seed += 1
 
 
@@ -43,6 +43,7 @@ class Corner:
     batch: int = 40
     models: int = 1
     length: int = 200
+    handling: float = 0.0
     times: int = 1
     readings: dict[str, Any] = field(default_factory=dict)
 
@@ -85,6 +86,9 @@ def _deliveries() -> Iterator[Corner]:
         yield Corner([_end(f"deliver:{side}:deliveries.delivered:1")], records=3_200)
         for verb in ("claim_lost:1", "claim_lost:2", "let_go:1", "let_go:2", "delivered:2"):
             yield Corner([_end(f"deliver:{side}:deliveries.{verb}"), in_hand], records=3_200)
+        for turn in (1, 2):  # the lease on what is in hand is prolonged while a slow handler works
+            slow = _end(f"deliver:{side}:deliveries.renew:{turn}")
+            yield Corner([slow], records=3_200, handling=0.12, times=2)
 
 
 def _api(rule: dict[str, object], times: int) -> Fault:

@@ -158,6 +158,7 @@ class Plan:
     without: str = ""
     models: int = 1
     length: int = 200  # characters of a prompt, and some
+    handling: float = 0.0  # seconds that the application takes for one outcome
     limit: float = 60.0  # seconds since the last fault in which nothing came to its end: something hangs
 
     def write(self, file: Path) -> None:

@@ -118,6 +118,7 @@ class _Scenario:
             "ANTHROPIC_API_KEY": "key",
             "CHAOS_BOARD": str(self.home / "board"),
             "CHAOS_DELIVERED": str(self.home / "delivered.txt"),
+            "CHAOS_HANDLING": str(self.plan.handling),
             "CHAOS_WITHOUT": self.plan.without,
             **self._services.wall.env,  # read at every look at the clock
         }
