@@ -77,6 +77,11 @@ def _all() -> Iterator[Corner]:
     yield Corner([_end("lease:after:submissions.keep_closing:2"), _api(LATE, 60)])
     yield Corner([_nap("submit:after:holds.take_turn:1")])
     yield from _deliveries()
+    # nothing is known to be at the API, and its list shows nothing: absence waits for a second look
+    nothing = _api({"on": "list", "fault": "empty"}, 60)
+    for side in ("before", "after"):
+        for look in (1, 2):
+            yield Corner([_end(f"rescue:{side}:doubts.lacking_since:{look}"), nothing, unheard])
 
 
 def _deliveries() -> Iterator[Corner]:
