@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chaos.plan import AGAIN, LATE, LEASE, LOST_AFTER, LOST_BEFORE, Fault, Plan
+from chaos.plan import AGAIN, LATE, LEASE, LOST_AFTER, LOST_BEFORE, UNNAMED, Fault, Plan
 from chaos.points import EXIT, FREEZE
 
 #: Their seeds begin here.
@@ -82,6 +82,11 @@ def _all() -> Iterator[Corner]:
     for side in ("before", "after"):
         for look in (1, 2):
             yield Corner([_end(f"rescue:{side}:doubts.lacking_since:{look}"), nothing, unheard])
+        # several submissions at a time are taken for other software's batches
+        foreign = Fault("foreign", 0.0, {"times": 40})
+        yield Corner([_end(f"rescue:{side}:doubts.refute_candidate:2"), foreign, *ours], times=2)
+        # a batch is refused for a record that the refusal does not name, and is halved until it stands alone
+        yield Corner([_end(f"submit:{side}:packing.dissolve:1"), Fault("api", 0.0, UNNAMED)], records=3_200)
 
 
 def _deliveries() -> Iterator[Corner]:
