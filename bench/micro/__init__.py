@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 #: name -> module; each has `measure(records, home)`, but `tick`, which is asked about stores of several sizes.
-PARTS = ("enqueue", "packing", "lines", "fanout", "collecting", "polling", "tick")
+PARTS = ("enqueue", "packing", "lines", "fanout", "spans", "collecting", "polling", "tick")
 
 Row = tuple[str, str, str]
 

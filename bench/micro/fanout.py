@@ -19,7 +19,7 @@ from bakehouse_worker.settle import settle
 from bench.emulator import Emulator, environment
 from bench.micro import Row, rate
 from bench.micro.lines import line
-from bench.micro.world import drain, ended, enqueue, pointing_at, runtime, timed, to_the_api, valkey
+from bench.micro.world import answered, pointing_at, runtime, timed, valkey
 
 HANDLERS = {"one call each": "bench.micro.handlers:take", "spans": "bench.micro.handlers:take_many"}
 MOST_TASKS = 5_000
@@ -62,15 +62,6 @@ def through(world: Runtime, records: int, sink: str, job: str) -> dict[str, floa
     took["deliver"] = time.perf_counter() - started
     assert delivered == records, (delivered, records)
     return took
-
-
-def answered(world: Runtime, records: int, sink: str, job: str) -> list[int]:
-    """Enqueue a job and bring it as far as the API's answers; returns its batches."""
-    enqueue(world, records, job=job, on_result=sink)
-    drain(world)
-    batches = to_the_api(world)
-    ended(world, batches)
-    return batches
 
 
 def abreast(records: int, home: Path, sink: str) -> float:

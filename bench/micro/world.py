@@ -91,6 +91,15 @@ def ended(world: Runtime, batches: list[int]) -> None:
         time.sleep(0.01)
 
 
+def answered(world: Runtime, records: int, sink: str, job: str) -> list[int]:
+    """Enqueue a job and bring it as far as the API's answers; returns its batches."""
+    enqueue(world, records, job=job, on_result=sink)
+    drain(world)
+    batches = to_the_api(world)
+    ended(world, batches)
+    return batches
+
+
 @contextmanager
 def pointing_at(url: str) -> Iterator[None]:
     """Let the gateways made inside speak to this API."""
