@@ -26,7 +26,7 @@ from bench.micro.world import answered, pointing_at, runtime
 #: More results than any batch has: each gets a task.
 EACH = 1_000_000_000
 #: Results of a run with a task for each, at most; and how many times more there are in a run with spans.
-TASKS, MORE = 2_000, 5
+TASKS, MORE = 1_000, 5
 REPETITIONS = 3
 
 
