@@ -21,7 +21,7 @@ demo: $(READY)  ## A few thousand records through everything, against the emulat
 	$(BIN)/bakehouse demo
 
 test: $(READY)  ## All tests: real Redis, real worker processes, the emulator over HTTP
-	$(BIN)/python -m pytest -n 4 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 test-all:  ## The same on every Python of 3.11, 3.12 and 3.13 that is installed, each with an environment of its own
 	@for version in 3.11 3.12 3.13; do \
@@ -31,7 +31,7 @@ test-all:  ## The same on every Python of 3.11, 3.12 and 3.13 that is installed,
 	  echo "== Python $$version"; \
 	  test -x .venv-$$version/bin/pytest || { $$python -m venv .venv-$$version && .venv-$$version/bin/python -m pip install --quiet \
 	    --disable-pip-version-check -c constraints.txt -e '.[dev]'; } || exit 1; \
-	  .venv-$$version/bin/python -m pytest -n 4 --dist loadgroup || exit 1; \
+	  .venv-$$version/bin/python -m pytest -n 3 --dist loadgroup || exit 1; \
 	done
 
 mutants: $(READY)  ## Take each safeguard out, one at a time, and see its test fail

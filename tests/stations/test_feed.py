@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 
 import pytest
 from sqlalchemy import event, select
 from sqlalchemy.exc import OperationalError
 
+from bakehouse import BakehouseError
 from bakehouse.record import build
 from bakehouse_worker.chunk import chunk
 from bakehouse_worker.local import feed as station
@@ -34,6 +36,13 @@ class Stack:
 @pytest.fixture
 def stack(world):
     return Stack(world.runtime)
+
+
+def without_redis(runtime):
+    """The same store, and a Redis where nobody listens."""
+    return dataclasses.replace(
+        runtime, settings=runtime.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    )
 
 
 def lines(world, count, first=0):
@@ -98,6 +107,36 @@ def test_a_database_that_goes_away_in_the_middle_costs_a_wait_and_no_record(worl
     feed(stack, "job", lines(world, 7), 7, None, fresh=True)
     assert [custom_id for custom_id, _ in stored(world)] == [f"r{n}" for n in range(7)]
     assert world.job().states == {"pending": 7}
+
+
+def test_a_server_that_ended_with_the_command_that_had_it_costs_a_wait_until_another_one_is_there(world, monkeypatch):
+    monkeypatch.setattr(station, "PAUSE", 0)
+
+    class Joined(Stack):
+        """It has the server of a command that has just ended; tended, it takes over."""
+
+        def __init__(self, runtime):
+            super().__init__(without_redis(runtime))
+            self._own = runtime
+
+        def tend(self):
+            super().tend()
+            self.runtime = self._own
+
+    stack = Joined(world.runtime)
+    feed(stack, "job", lines(world, 3), 3, None, fresh=True)
+    assert world.job().states == {"pending": 3}
+
+
+def test_a_redis_that_stays_away_is_one_sentence_and_the_same_command_goes_on(world, monkeypatch):
+    monkeypatch.setattr(station, "PAUSE", 0)
+    monkeypatch.setattr(station, "AWAY", 0)
+    with pytest.raises(
+        BakehouseError, match=r"Redis has not answered .*BAKEHOUSE_REDIS_URL .*the same command goes on"
+    ):
+        feed(Stack(without_redis(world.runtime)), "job", lines(world, 3), 3, None, fresh=True)
+    feed(Stack(world.runtime), "job", lines(world, 3), 3, None, fresh=True)
+    assert world.job().states == {"pending": 3}
 
 
 def test_any_other_error_ends_the_command(world, stack, monkeypatch):

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TypeVar
 
+import redis
+
+from bakehouse import BakehouseError
 from bakehouse.contract import Record
 from bakehouse_worker import accept, epoch
 from bakehouse_worker.local.stack import Stack
@@ -20,8 +23,8 @@ from bakehouse_worker.store.records import Entry
 
 T = TypeVar("T")
 
-#: Seconds between two tries, and for which the database may be away before the command gives up.
-PAUSE, DATABASE_AWAY = 0.25, 60.0
+#: Seconds between two tries, and for which the database or Redis may be away before the command gives up.
+PAUSE, AWAY = 0.25, 60.0
 #: One transaction takes at most this many records, and about this many bytes.
 RECORDS, BYTES = 2_000, 8_000_000
 #: Numbers of entries begin beyond this one, as Redis counts up from 0 in each millisecond: no two have the same id.
@@ -35,8 +38,10 @@ def feed(stack: Stack, job: str, lines: Iterable[Record], expected: int, canary:
 
     Of a `fresh` job it knows nothing.
     """
-    runtime, fed, arrived = stack.runtime, 0, 0
-    epoch.notice(runtime)  # before a record takes an id that another one had before the database was restored
+    fed, arrived = 0, 0
+    # before a record takes an id that another one had before the database was restored
+    _patiently(stack, lambda: epoch.notice(stack.runtime))
+    runtime = stack.runtime
     if canary:
         _patiently(stack, lambda: records.send_ahead(runtime.database, job, canary))
     for span in _spans(lines):
@@ -79,11 +84,21 @@ def _entries(arrived: int, span: list[Record], dice: float) -> list[Entry]:
 
 
 def _patiently(stack: Stack, call: Callable[[], T]) -> T:
-    """Make a call to the store, waiting for one that is being restarted or changes hands. A repeat is harmless."""
-    give_up = time.monotonic() + DATABASE_AWAY
+    """Make a call to the store or to Redis, waiting for one that is being restarted or changes hands. A repeat is harmless.
+
+    The server of a command that this one had joined ends with that command: to tend the stack is to start another.
+    """
+    give_up = time.monotonic() + AWAY
     while True:
         try:
             return call()
+        except redis.RedisError as error:
+            if time.monotonic() > give_up:
+                raise BakehouseError(
+                    f"Redis has not answered for {AWAY:g} s ({type(error).__name__}): see that it runs and that BAKEHOUSE_REDIS_URL "
+                    "is right; then the same command goes on"
+                ) from None
+            log.warning("Redis is away", reason=type(error).__name__)
         except Exception as error:
             if away(error) is None or time.monotonic() > give_up:
                 raise
