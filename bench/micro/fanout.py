@@ -19,7 +19,7 @@ from bakehouse_worker.settle import settle
 from bench.emulator import Emulator, environment
 from bench.micro import Row, rate
 from bench.micro.lines import line
-from bench.micro.world import answered, pointing_at, runtime, timed, valkey
+from bench.micro.world import answered, pointing_at, runtime, timed, valkey, wait
 
 HANDLERS = {"one call each": "bench.micro.handlers:take", "spans": "bench.micro.handlers:take_many"}
 MOST_TASKS = 5_000
@@ -134,11 +134,11 @@ def one_task_each(records: int, home: Path) -> float:
         worker = subprocess.Popen(argv, env=environment(**mine), **quiet)
         try:
             one_task.take.delay(line(records).decode())  # the worker is up when this is done
-            wait_for(one_task, 1)
+            wait(lambda: stored(one_task) >= 1)
             started = time.perf_counter()
             for each in lines:
                 one_task.take.delay(each)
-            wait_for(one_task, records + 1)
+            wait(lambda: stored(one_task) > records)
             return time.perf_counter() - started
         finally:
             worker.terminate()
@@ -147,9 +147,5 @@ def one_task_each(records: int, home: Path) -> float:
             one_task.store.cache_clear()
 
 
-def wait_for(one_task, rows: int) -> None:
-    deadline = time.monotonic() + 600
-    while one_task.store().execute("SELECT count(*) FROM result").fetchone()[0] < rows:
-        if time.monotonic() > deadline:
-            raise RuntimeError("the Celery worker did not get through")
-        time.sleep(0.05)
+def stored(one_task) -> int:
+    return one_task.store().execute("SELECT count(*) FROM result").fetchone()[0]

@@ -21,7 +21,7 @@ from bakehouse_worker.store import due
 from bench.emulator import Emulator, environment
 from bench.micro import Row, rate
 from bench.micro.fanout import HANDLERS
-from bench.micro.world import answered, pointing_at, runtime
+from bench.micro.world import answered, pointing_at, runtime, wait
 
 #: More results than any batch has: each gets a task.
 EACH = 1_000_000_000
@@ -96,11 +96,3 @@ def through(world: Runtime, batches: list[int], done: Callable[[], bool]) -> flo
 def delivered(world: Runtime) -> int:
     with world.database.read() as connection:
         return int(connection.scalar(text("SELECT count(*) FROM delivery WHERE state = 'delivered'")))
-
-
-def wait(so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 600
-    while not so():
-        if time.monotonic() > deadline:
-            raise RuntimeError("the workers did not get through")
-        time.sleep(0.02)

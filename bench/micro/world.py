@@ -117,3 +117,12 @@ def timed(do: Callable[[], object]) -> float:
     started = time.perf_counter()
     do()
     return time.perf_counter() - started
+
+
+def wait(so: Callable[[], bool]) -> None:
+    """Wait until something is so; RuntimeError after ten minutes."""
+    deadline = time.monotonic() + 600
+    while not so():
+        if time.monotonic() > deadline:
+            raise RuntimeError("the workers did not get through")
+        time.sleep(0.02)

@@ -51,6 +51,7 @@ class Corner:
 def _all() -> Iterator[Corner]:
     lost, unheard = _api(LOST_AFTER, 40), _api(LOST_BEFORE, 40)
     ours = [_api({**rule, "prompt": "seed"}, 40) for rule in (LOST_BEFORE, LOST_AFTER)]  # other software's are answered
+    foreign = Fault("foreign", 0.0, {"times": 40})
     # an adopted batch that still runs proves by its results whose it is
     confirmed = "collect:after:submissions.confirm:1"
     yield Corner([_end(confirmed), lost], readings={"batch_seconds": 240}, times=2)
@@ -63,7 +64,6 @@ def _all() -> Iterator[Corner]:
     slow = Fault("wire", 0.0, {"mode": "delay", "match": "POST /v1", "seconds": 0.015, "times": 5_000})
     for side in ("before", "after"):
         # what the list shows is other software's, of the same size, and has ended: one line of it tells
-        foreign = Fault("foreign", 0.0, {"times": 40})
         yield Corner([_end(f"rescue:{side}:doubts.refute_candidate:1"), foreign, *ours], times=2)
         yield Corner([_end(f"submit:{side}:answers.answered:1"), *answered], times=2)
         yield Corner([_end(f"submit:{side}:{alike}"), lost, unheard], records=160, batch=2)
@@ -83,7 +83,6 @@ def _all() -> Iterator[Corner]:
         for look in (1, 2):
             yield Corner([_end(f"rescue:{side}:doubts.lacking_since:{look}"), nothing, unheard])
         # several submissions at a time are taken for other software's batches
-        foreign = Fault("foreign", 0.0, {"times": 40})
         yield Corner([_end(f"rescue:{side}:doubts.refute_candidate:2"), foreign, *ours], times=2)
         # a batch is refused for a record that the refusal does not name, and is halved until it stands alone
         yield Corner([_end(f"submit:{side}:packing.dissolve:1"), Fault("api", 0.0, UNNAMED)], records=3_200)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("bench")]
+
 HOUSE = Path(__file__).parents[2]
 RECORDS = 60
 
@@ -26,9 +28,6 @@ def found(tmp_path_factory):
     return home / "results"
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(240)
-@pytest.mark.xdist_group("bench")
 def test_the_bench_sees_who_bills_a_lost_answer_twice_and_that_nobody_loses_a_record(found):
     rows = json.loads((found / "bench.json").read_text())["summary"]
     twice = {(row["scenario"], row["contender"]): row["billed_twice"] for row in rows}
@@ -38,9 +37,6 @@ def test_the_bench_sees_who_bills_a_lost_answer_twice_and_that_nobody_loses_a_re
     assert {row["lost"] for row in rows} == {0}
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(240)
-@pytest.mark.xdist_group("bench")
 def test_every_part_of_the_bench_yields_a_row_of_the_report_and_sizes_become_a_chart(found):
     measured = json.loads((found / "bench.json").read_text())["micro"]
     told = (found / "bench.md").read_text()
