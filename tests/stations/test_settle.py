@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 from bakehouse_worker.collect import collect
 from bakehouse_worker.retry import Answer, decide
 from bakehouse_worker.settle import settle
-from bakehouse_worker.store import holds, reading, results
+from bakehouse_worker.store import holds, reading, results, successes
 
 
 def test_a_failing_request_is_tried_again_with_backoff_and_its_attempts_are_kept(world):
@@ -102,6 +105,42 @@ def test_a_decision_that_comes_twice_moves_nothing_twice(world):
         (member, decide(Answer(member.kind, member.error_type), 0, 0, world.runtime.limits, 0.5))
         for member in results.unsettled(database, batch, 100)
     ]
-    assert len(results.settle(database, batch, decisions).record_ids) == 3
+    assert len(results.settle(database, batch, decisions).record_ids) == 1
     assert results.settle(database, batch, decisions).record_ids == frozenset()
-    assert world.job().states == {"pending": 1, "packed": 0, "succeeded": 2}
+    assert world.job().states == {"pending": 1, "packed": 2}
+
+
+def test_a_span_of_successes_that_comes_twice_moves_nothing_twice(world):
+    (batch,) = world.ended(3)
+    collect(world.runtime, batch)
+    database = world.runtime.database
+    assert successes.settle(database, batch, 2).records == 2
+    assert successes.settle(database, batch, 2, [1, 2, 3]).records == 1
+    assert successes.settle(database, batch, 100) == successes.Succeeded()
+    assert world.job().states == {"pending": 0, "packed": 0, "succeeded": 3}
+
+
+def test_two_workers_that_settle_the_same_successes_at_once_count_them_once(world, monkeypatch):
+    (batch,) = world.ended(3)
+    collect(world.runtime, batch)
+    database, choose = world.runtime.database, successes._choose
+    first, second = Event(), Event()
+
+    def chosen(*words):
+        if first.is_set():
+            found = choose(*words)
+            second.set()
+            return found
+        found = choose(*words)
+        first.set()
+        assert not second.wait(0.5)  # the other one waits for what this one has in hand
+        return found
+
+    monkeypatch.setattr(successes, "_choose", chosen)
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(successes.settle, database, batch, 100)
+        assert first.wait(10)
+        other = pool.submit(successes.settle, database, batch, 100)
+        assert (one.result(30).records, other.result(30).records) == (3, 0)
+    assert world.job().states == {"pending": 0, "packed": 0, "succeeded": 3}
+    assert [spend.answers for spend in reading.spend(database, world.job().id)] == [3]

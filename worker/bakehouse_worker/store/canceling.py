@@ -196,9 +196,9 @@ def _end(
         "settled_at": now,
         "cancel_asked_at": func.coalesce(_record.c.cancel_asked_at, now),
     }
-    row = (_record.c.id, _record.c.job_id, _record.c.lane_id, _record.c.generation, _record.c.bytes)
+    row = (_record.c.id, _record.c.job_id, _record.c.bytes)
     moved = connection.execute(update(_record).where(which).values(values).returning(*row)).all()
-    deliveries.open_for(connection, moved, now)
+    deliveries.open_for(database, connection, [each.id for each in moved], now)
     deltas.move([each.job_id for each in moved], before, RecordState.CANCELED)
     return moved
 

@@ -7,17 +7,14 @@ takes its own with it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, Select, func, select, text
 
 from bakehouse_worker.states import RecordState
 from bakehouse_worker.store.database import Database, spans
 from bakehouse_worker.tables import CAVEAT, CUT_SHORT, EMPTY, Caveat, Job, Record, Result, Tally, table
-
-if TYPE_CHECKING:
-    from bakehouse_worker.store.results import Unsettled
 
 _record, _result, _caveat, _job = (table(m) for m in (Record, Result, Caveat, Job))
 
@@ -31,12 +28,10 @@ class Caveats:
     def __init__(self) -> None:
         self._changes: Counter[tuple[int, str]] = Counter()
 
-    def come(self, members: Iterable[Unsettled]) -> None:
-        """Count those of these members' answers that are not what was asked."""
-        for member in members:
-            reason = member.error_type or member.stop_reason
-            if member.kind == "succeeded" and reason in REASONS:
-                self._changes[member.usage.job_id, reason] += 1
+    def come(self, job_id: int, reason: str, records: int) -> None:
+        """Count so many answers of which this is said: an error type or a stop reason, and not always a caveat."""
+        if reason in REASONS:
+            self._changes[job_id, reason] += records
 
     def go(self, connection: Connection, record_ids: Sequence[int]) -> None:
         """Count those of these records out that have one; call it before they or their answers are touched."""
@@ -85,9 +80,8 @@ def _rows() -> Select[Any]:
     return counted.where(text(CAVEAT), _record.c.state == RecordState.SUCCEEDED).group_by(_record.c.job_id, reason)
 
 
-def tally(database: Database, connection: Connection, members: Sequence[Unsettled]) -> None:
-    """Count results by what the API said, for metrics: (kind, error type or stop reason)."""
-    seen = Counter((member.kind, member.error_type or member.stop_reason or "") for member in members)
+def tally(database: Database, connection: Connection, seen: Mapping[tuple[str, str], int]) -> None:
+    """Count results by what the API said, for metrics: {(kind, error type or stop reason): results}."""
     rows = [{"kind": kind, "reason": reason, "results": count} for (kind, reason), count in sorted(seen.items())]
     if rows:
         insert, results = database.insert(Tally), table(Tally)

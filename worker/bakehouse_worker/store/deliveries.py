@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, literal, or_, select, update
 from sqlmodel import Session
 
 from bakehouse_worker.store import bulk, outcomes
@@ -31,7 +31,6 @@ BYTES = 16_000_000
 #: (record id, generation)
 Key = tuple[int, int]
 
-_LATEST = (_result.c.record_id == _record.c.id) & (_result.c.attempt == _record.c.attempt)
 _MINE = (_delivery.c.record_id == bindparam("record")) & (_delivery.c.generation == bindparam("its_generation"))
 _WAITING = _delivery.c.state == "waiting"
 
@@ -39,35 +38,26 @@ _WAITING = _delivery.c.state == "waiting"
 class Parcel(NamedTuple):
     """One outcome to be handed over: `attempts` is how often that was tried before. `lease` is when its lease ends, and proves it."""
 
+    key: Key
     sink: str
     attempts: int
     lease: float
     row: Row
 
-    @property
-    def key(self) -> Key:
-        """What it is known by."""
-        return self.row.record_id, self.row.generation
 
-
-def open_for(connection: Connection, moved: Sequence[Any], now: float) -> int:
-    """Insert, inside a transaction, a delivery for every record that has just ended and whose lane names a sink; returns how many.
-
-    `moved` are rows with id, lane_id and generation.
-    """
-    if not moved:
+def open_for(database: Database, connection: Connection, record_ids: Sequence[int], now: float) -> int:
+    """Insert, inside a transaction, a delivery for every record that has just ended and whose lane names a sink; returns how many."""
+    if not record_ids:
         return 0
-    lanes = {each.lane_id for each in moved}
-    query = select(_lane.c.id, _lane.c.on_result).where(_lane.c.id.in_(lanes), _lane.c.on_result.is_not(None))
-    sinks = {lane_id: sink for lane_id, sink in connection.execute(query)}
-    rows = [
-        (each.id, each.generation, sinks[each.lane_id], "waiting", 0, now, 0.0)
-        for each in moved
-        if each.lane_id in sinks
-    ]
     columns = ("record_id", "generation", "sink", "state", "attempts", "next_at", "lease_until")
-    bulk.insert(connection, Delivery, columns, rows, key=columns[:2])
-    return len(rows)
+    first = (literal("waiting"), literal(0), literal(now), literal(0.0))
+    ended = select(_record.c.id, _record.c.generation, _lane.c.on_result, *first).join(
+        _lane, _lane.c.id == _record.c.lane_id
+    )
+    ended = ended.where(bulk.among(connection, _record.c.id, record_ids), _lane.c.on_result.is_not(None))
+    ended = ended.order_by(_record.c.id)  # of one time: as they are read
+    opened = database.insert(Delivery).from_select(columns, ended)
+    return connection.execute(opened.on_conflict_do_nothing(index_elements=columns[:2])).rowcount
 
 
 def claim(database: Database, limit: int, seconds: float, resting: Collection[str] = ()) -> list[Parcel]:
@@ -239,8 +229,9 @@ def _lock(
     order: Sequence[ColumnElement[Any]],
 ) -> list[tuple[Key, int]]:
     """Return what is due, no more than `limit`, each with the bytes of its answer."""
-    size = select(func.length(_result.c.line)).join(_record, _LATEST).where(_record.c.id == _delivery.c.record_id)
-    keys = select(_delivery.c.record_id, _delivery.c.generation, size.scalar_subquery())
+    answers = select(func.length(_result.c.line)).where(_result.c.record_id == _delivery.c.record_id)
+    size = answers.order_by(_result.c.attempt.desc()).limit(1).scalar_subquery()
+    keys = select(_delivery.c.record_id, _delivery.c.generation, size)
     keys = keys.where(due).order_by(*order).limit(limit)
     if not database.sqlite:
         keys = keys.with_for_update(skip_locked=True, of=_delivery)
@@ -256,6 +247,8 @@ def _parcels(database: Database, keys: Sequence[Key]) -> list[Parcel]:
     with database.read() as connection:
         query = query.where(bulk.among(connection, _delivery.c.record_id, list(wanted)))
         rows = connection.execute(query).all()
-    parcels = [Parcel(each.sink, each.attempts, each.lease_until, outcomes.row(each)) for each in rows]
+    parcels = [
+        Parcel((each[0], each[1]), each.sink, each.attempts, each.lease_until, outcomes.row(each)) for each in rows
+    ]
     found = {parcel.key: parcel for parcel in parcels}
     return [found[key] for key in keys if key in found]

@@ -5,6 +5,7 @@ A result belongs to (record, attempt). Inserting it again changes nothing, so a 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,50 +17,27 @@ from bakehouse_worker.retry import Decision
 from bakehouse_worker.states import BatchState, RecordState
 from bakehouse_worker.store import bulk, caveats, deliveries
 from bakehouse_worker.store.counters import Deltas
-from bakehouse_worker.store.database import Database, spans
-from bakehouse_worker.tables import Batch, Record, Result, Spend, table
+from bakehouse_worker.store.database import Database
+from bakehouse_worker.tables import Batch, Record, Result, table
 
 _record, _batch, _result = (table(m) for m in (Record, Batch, Result))
 
-_USED = (
-    "model",
-    "input_tokens",
-    "output_tokens",
-    "cache_write_tokens",
-    "cache_read_tokens",
-    "cost",
-    "cost_sync",
-)
 #: The attempt that a result in hand must belong to.
 _CURRENT = (_result.c.record_id == _record.c.id) & (_result.c.attempt == _record.c.attempt)
 
 
-class Usage(NamedTuple):
-    """What one answer used; tokens, and USD where the model's price is known."""
-
-    job_id: int
-    model: str | None
-    input_tokens: int
-    output_tokens: int
-    cache_write_tokens: int
-    cache_read_tokens: int
-    cost: float | None
-    cost_sync: float | None
-
-
 class Unsettled(NamedTuple):
-    """A member whose result is stored and not yet decided upon."""
+    """A member whose result is stored and not yet decided upon; it did not succeed."""
 
     record_id: int
     attempt: int
+    job_id: int
     failures: int
     expiries: int
     cancel_asked_at: float | None
     kind: str
     error_type: str | None
     error: str | None
-    stop_reason: str | None
-    usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +109,17 @@ def unanswered(database: Database, batch_id: int, limit: int) -> list[tuple[int,
 def unsettled(
     database: Database, batch_id: int, limit: int, record_ids: Sequence[int] | None = None
 ) -> list[Unsettled]:
-    """Return members with a result that no decision has been made upon: of the ids given, or any."""
-    said = (_result.c.kind, _result.c.error_type, _result.c.error, _result.c.stop_reason)
-    columns = (_record.c.failures, _record.c.expiries, _record.c.cancel_asked_at, *said)
-    used = (_record.c.job_id, *(_result.c[name] for name in _USED))
-    query = select(_record.c.id, _record.c.attempt, *columns, *used).join(_result, _CURRENT)
+    """Return members that did not succeed and that no decision has been made upon: of the ids given, or any."""
+    mine = (_record.c.id, _record.c.attempt, _record.c.job_id)
+    before = (_record.c.failures, _record.c.expiries, _record.c.cancel_asked_at)
+    query = select(*mine, *before, _result.c.kind, _result.c.error_type, _result.c.error).join(_result, _CURRENT)
     query = query.where(_record.c.batch_id == batch_id, _record.c.state == RecordState.PACKED)
+    query = query.where(_result.c.kind != "succeeded")
     with database.read() as connection:
         if record_ids is not None:
             query = query.where(bulk.among(connection, _record.c.id, record_ids))
         rows = connection.execute(query.order_by(_record.c.id).limit(limit)).all()
-    return [Unsettled(*row[:9], usage=Usage(*row[9:])) for row in rows]  # type: ignore[misc]
+    return [Unsettled(*row) for row in rows]
 
 
 def settle(database: Database, batch_id: int, decisions: Sequence[tuple[Unsettled, Decision]]) -> Settled:
@@ -150,28 +128,23 @@ def settle(database: Database, batch_id: int, decisions: Sequence[tuple[Unsettle
     A record is packed into a batch at one attempt only, so the batch stands for the attempt. One that was to go again and is to be
     canceled by now is left alone: it is decided upon anew.
     """
-    now, deltas, odd = database.now(), Deltas(), caveats.Caveats()
-    done = [member for member, decision in decisions if decision.state is RecordState.SUCCEEDED]
-    ended: list[Any] = []
-    again: list[Any] = []
+    now, deltas = database.now(), Deltas()
+    ended: list[int] = []
+    again: list[int] = []
     with database.write() as connection:
-        for part in spans(done):
-            values: dict[str, Any] = {"state": RecordState.SUCCEEDED, "settled_at": now}
-            ended += _move(connection, batch_id, part, values, deltas)
-        moved = {row.id for row in ended}
-        _spend(database, connection, [member.usage for member in done if member.record_id in moved])
-        odd.come(member for member in done if member.record_id in moved)
         for member, decision in decisions:
-            values = {"failures": decision.failures, "expiries": decision.expiries, "state": decision.state}
+            values: dict[str, Any] = {"failures": decision.failures, "expiries": decision.expiries}
             if decision.state is RecordState.PENDING:
                 values |= {"attempt": member.attempt + 1, "next_at": now + decision.delay, "batch_id": null()}
-                again += _move(connection, batch_id, [member], values, deltas)
-            elif decision.state is not RecordState.SUCCEEDED:
-                ended += _move(connection, batch_id, [member], values | {"settled_at": now}, deltas)
-        delivering = deliveries.open_for(connection, ended, now)
-        settled = frozenset(row.id for row in (*ended, *again))
-        caveats.tally(database, connection, [member for member, _ in decisions if member.record_id in settled])
-        odd.write(database, connection)
+            else:
+                values |= {"settled_at": now}
+            if _move(connection, batch_id, member, values | {"state": decision.state}):
+                (again if decision.state is RecordState.PENDING else ended).append(member.record_id)
+                deltas.move([member.job_id], RecordState.PACKED, decision.state)
+        delivering = deliveries.open_for(database, connection, ended, now)
+        settled = frozenset((*ended, *again))
+        moved = [member for member, _ in decisions if member.record_id in settled]
+        caveats.tally(database, connection, Counter((member.kind, member.error_type or "") for member in moved))
         deltas.write(database, connection)
     return Settled(settled, delivering)
 
@@ -192,11 +165,11 @@ def fail_unsent(database: Database, batch_id: int | None, failures: Sequence[Res
                 mine &= _record.c.batch_id == batch_id
             values = {"state": RecordState.FAILED, "failures": _record.c.failures + 1, "settled_at": now}
             moved = connection.execute(
-                update(_record).where(mine).values(values).returning(*_MOVED, _record.c.bytes)
+                update(_record).where(mine).values(values).returning(_record.c.job_id, _record.c.bytes)
             ).all()
             if moved:
                 write(connection, [row])
-                deliveries.open_for(connection, moved, now)
+                deliveries.open_for(database, connection, [row.record_id], now)
                 jobs.append(moved[0].job_id)
                 left += moved[0].bytes
         if batch_id is not None and jobs:
@@ -209,44 +182,10 @@ def fail_unsent(database: Database, batch_id: int | None, failures: Sequence[Res
     return len(jobs)
 
 
-_MOVED = (_record.c.id, _record.c.job_id, _record.c.lane_id, _record.c.generation)
-
-
-def _move(
-    connection: Connection, batch_id: int, members: Sequence[Unsettled], values: Mapping[str, Any], deltas: Deltas
-) -> Sequence[Any]:
-    """Move members on that are still in this batch at this attempt; returns the rows that moved."""
-    ids = [member.record_id for member in members]
-    mine = bulk.among(connection, _record.c.id, ids) & (_record.c.batch_id == batch_id)
+def _move(connection: Connection, batch_id: int, member: Unsettled, values: Mapping[str, Any]) -> bool:
+    """Move a member on that is still in this batch at this attempt; False if it is not."""
+    mine = (_record.c.id == member.record_id) & (_record.c.batch_id == batch_id)
     mine &= _record.c.state == RecordState.PACKED
     if values["state"] == RecordState.PENDING:
         mine &= _record.c.cancel_asked_at.is_(None)
-    moved = connection.execute(update(_record).where(mine).values(values).returning(*_MOVED)).all()
-    deltas.move([row.job_id for row in moved], RecordState.PACKED, values["state"])
-    return moved
-
-
-def _spend(database: Database, connection: Connection, used: Sequence[Usage]) -> None:
-    """Add what settled answers used to their jobs' totals, by model."""
-    groups: dict[tuple[int, str], list[Usage]] = {}
-    for usage in used:
-        groups.setdefault((usage.job_id, usage.model or "unknown"), []).append(usage)
-    rows = [{"job_id": job_id, "model": model, **_sums(group)} for (job_id, model), group in sorted(groups.items())]
-    if rows:
-        insert, spend = database.insert(Spend), table(Spend)
-        more = {name: spend.c[name] + insert.excluded[name] for name in _sums(())}
-        connection.execute(insert.on_conflict_do_update(index_elements=["job_id", "model"], set_=more), rows)
-
-
-def _sums(group: Sequence[Usage]) -> dict[str, float]:
-    priced = [(each.cost, each.cost_sync) for each in group if each.cost is not None and each.cost_sync is not None]
-    return {
-        "answers": len(group),
-        "input_tokens": sum(each.input_tokens for each in group),
-        "output_tokens": sum(each.output_tokens for each in group),
-        "cache_write_tokens": sum(each.cache_write_tokens for each in group),
-        "cache_read_tokens": sum(each.cache_read_tokens for each in group),
-        "cost": sum(cost for cost, _ in priced),
-        "cost_sync": sum(cost_sync for _, cost_sync in priced),
-        "unpriced": len(group) - len(priced),
-    }
+    return connection.execute(update(_record).where(mine).values(values)).rowcount == 1
