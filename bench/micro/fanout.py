@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from bakehouse_worker.collect import collect
 from bakehouse_worker.deliver import deliver
+from bakehouse_worker.fanout import Fanout
 from bakehouse_worker.runtime import Runtime, make
 from bakehouse_worker.settings import Settings
 from bakehouse_worker.settle import settle
@@ -82,7 +83,7 @@ def abreast(records: int, home: Path, sink: str) -> float:
 
 
 class Line:
-    """Batches on their way through three processes; as each is collected or settled, the next process is told."""
+    """Batches on their way through three processes: what a station did rings for the next, span by span, as in the workers."""
 
     fork = multiprocessing.get_context("fork")
 
@@ -102,13 +103,18 @@ class Line:
 
     def collect(self, mine: Runtime) -> None:
         for batch in self.batches:
-            collect(mine, batch)
-            self.collected.put(batch)
+            collect(mine, batch, Fanout(mine, batch, self.ring))
+            self.ring("settle", batch)
+
+    def ring(self, _station: str, batch: int, record_ids: Sequence[int] | None = None) -> None:
+        self.collected.put((batch, record_ids))
 
     def settle(self, mine: Runtime) -> None:
-        for _ in self.batches:
-            settle(mine, self.collected.get())
-            self.settled.put(None)
+        left = len(self.batches)
+        while left:
+            batch, record_ids = self.collected.get()
+            self.settled.put(settle(mine, batch, record_ids).delivering)
+            left -= record_ids is None
 
     def deliver(self, mine: Runtime) -> None:
         left = self.records

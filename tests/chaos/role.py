@@ -36,7 +36,12 @@ def play(words: list[str], env: dict[str, str], home: str, log: str) -> None:
 
 def main(words: list[str]) -> None:
     """Prepare the points and the safeguard, and run the command."""
-    deliver.SPARE, deliver.GRACE, limit.GRACE = 0.5, 1.0, 1.0  # a scenario's times are short; these have no setting
+    deliver.SPARE, deliver.LATEST, limit.GRACE, limit.LATEST = (
+        0.5,
+        1.1,
+        1.0,
+        1.1,
+    )  # a scenario's times are short; these have no setting
     if board := os.environ.get("CHAOS_BOARD"):
         points.install(Path(board))
     if without := os.environ.get("CHAOS_WITHOUT"):

@@ -12,11 +12,11 @@ from sqlalchemy import text
 from bakehouse import ConfigurationError, InvalidRecord, handler
 from bakehouse_worker import sinks
 from bakehouse_worker.deliver import SPARE, Tried, deliver
-from bakehouse_worker.limit import GRACE, TimedOut
+from bakehouse_worker.limit import LATEST, TimedOut
 from bakehouse_worker.store import deliveries, reading
 
 #: Seconds after which the leases of a worker that was lost have run out: a call's limit, and what its end may take.
-OVER = 60 + GRACE + SPARE + 1
+OVER = 60 + LATEST + SPARE + 1
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bakehouse_worker import outcomes, retry, sinks
-from bakehouse_worker.limit import GRACE, TimedOut, limited
+from bakehouse_worker.limit import LATEST, TimedOut, Watchdog, limited
 from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.sinks import Sink
@@ -41,19 +41,25 @@ class Tried:
 
 @dataclass
 class Turn:
-    """One claim: the parcels in hand, until when they are leased, and what was taken of them and is not written down yet."""
+    """One claim: the parcels in hand, until when they are leased, and what was taken of them and is not written down yet.
+
+    The watchdog is for the calls: it is off while anything is written.
+    """
 
     runtime: Runtime
     tried: Tried
     hand: dict[Key, Parcel]
     lease: float
+    watchdog: Watchdog
     taken: list[Key] = field(default_factory=list)
     written: float = field(default_factory=time.monotonic)
 
     def hold(self, seconds: float) -> None:
         """Lease what is in hand for so long at least. What somebody took over, or withdrew, is in hand no more."""
         database = self.runtime.database
-        if self.hand and self.lease < database.now() + seconds + GRACE:
+        if not database.sqlite:
+            self.watchdog.off()  # the time is asked for over the network
+        if self.hand and self.lease < database.now() + seconds + LATEST:
             self.write()
             self.lease, held = deliveries.renew(database, list(self.hand), self.lease, _hold(self.runtime, seconds))
             self.hand = {key: self.hand[key] for key in held}
@@ -67,6 +73,7 @@ class Turn:
 
     def write(self) -> None:
         """Write down what was taken."""
+        self.watchdog.off()
         deliveries.delivered(self.runtime.database, self.taken)
         self.taken.clear()
         self.written = time.monotonic()
@@ -98,37 +105,42 @@ def deliver(runtime: Runtime) -> Tried:
 
 
 def _hold(runtime: Runtime, seconds: float) -> float:
-    """Return for how long to lease what calls of so many seconds are made for: no process outlives its call by more than GRACE."""
-    return max(runtime.settings.lease, seconds + GRACE + SPARE)
+    """Return for how long to lease what calls of so many seconds are made for: no process outlives its call by more than LATEST."""
+    return max(runtime.settings.lease, seconds + LATEST + SPARE)
 
 
 def _hand_over(runtime: Runtime, parcels: Sequence[Parcel], tried: Tried) -> None:
     if not parcels:
         return
-    turn = Turn(runtime, tried, {parcel.key: parcel for parcel in parcels}, parcels[0].lease)
     by_sink: dict[str, list[Parcel]] = {}
     for parcel in parcels:
         by_sink.setdefault(parcel.sink, []).append(parcel)
-    for name, group in by_sink.items():
-        turn.hold(runtime.settings.deliver_timeout)
-        sink = _sink(turn, name, group)
-        if sink is None:
-            continue
-        seconds = sink.terms.timeout or runtime.settings.deliver_timeout
-        for part in _calls(sink, group):
-            if runtime.stopping() or name in runtime.resting.names():
-                break
-            turn.hold(seconds)
-            if held := [parcel for parcel in part if parcel.key in turn.hand]:
-                _call(turn, sink, held, seconds)
-    turn.end()
+    with Watchdog() as watchdog:
+        turn = Turn(runtime, tried, {parcel.key: parcel for parcel in parcels}, parcels[0].lease, watchdog)
+        for name, group in by_sink.items():
+            turn.hold(runtime.settings.deliver_timeout)
+            if sink := _sink(turn, name, group):
+                _to_sink(turn, sink, name, group)
+        turn.end()
+
+
+def _to_sink(turn: Turn, sink: Sink, name: str, group: Sequence[Parcel]) -> None:
+    """Hand a group over, until this worker is to stop or the sink rests."""
+    runtime = turn.runtime
+    seconds = sink.terms.timeout or runtime.settings.deliver_timeout
+    for part in _calls(sink, group):
+        if runtime.stopping() or name in runtime.resting.names():
+            break
+        turn.hold(seconds)
+        if held := [parcel for parcel in part if parcel.key in turn.hand]:
+            _call(turn, sink, held, seconds)
 
 
 def _sink(turn: Turn, name: str, group: Sequence[Parcel]) -> Sink | None:
     """Return what a group is for; None, and the group has failed, if it cannot be imported. An import may raise, leave or hang."""
     settings = turn.runtime.settings
     try:
-        with limited(settings.deliver_timeout):
+        with limited(settings.deliver_timeout, turn.watchdog):
             return sinks.find(name, settings.celery_app)
     except TimedOut:
         turn.runtime.resting.rest(name, settings.deliver_timeout)
@@ -155,7 +167,7 @@ def _call(turn: Turn, sink: Sink, part: Sequence[Parcel], seconds: float) -> Non
         if sink.terms.transaction:
             _take_with_mark(turn, sink, part, seconds)
         else:
-            with limited(seconds):
+            with limited(seconds, turn.watchdog):
                 sink.take([outcomes.outcome(parcel.row, turn.runtime.installation) for parcel in part])
             turn.took([parcel.key for parcel in part])
     except TimedOut:
@@ -173,16 +185,19 @@ def _call(turn: Turn, sink: Sink, part: Sequence[Parcel], seconds: float) -> Non
 
 def _take_with_mark(turn: Turn, sink: Sink, part: Sequence[Parcel], seconds: float) -> None:
     """Commit what the handler writes together with the mark, or neither. What somebody else delivered meanwhile is left out."""
+    turn.watchdog.off()
     with deliveries.with_mark(turn.runtime.database, [parcel.key for parcel in part]) as (session, mine):
         told = [outcomes.outcome(parcel.row, turn.runtime.installation) for parcel in part if parcel.key in mine]
         if told:
-            with limited(seconds):
+            with limited(seconds, turn.watchdog):
                 sink.take(told, session)
+            turn.watchdog.off()  # the commit has time
     turn.tried.delivered += len(told)
 
 
 def _failed(turn: Turn, parcels: Sequence[Parcel], error: BaseException) -> None:
     """Note what failed: again after backoff, or for good. Its text is kept for people; logs and tasks get the type alone."""
+    turn.watchdog.off()
     database, limits, dice = turn.runtime.database, turn.runtime.limits, turn.runtime.dice
     reason = type(error).__name__
     told = _text(error)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import faulthandler
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-#: Seconds between the exception and the end of the process.
-GRACE = 5.0
+#: Seconds between the exception and the end of the process, at least and at most.
+GRACE, LATEST = 5.0, 6.0
 #: Where faulthandler writes: the process's own standard error, whatever `sys.stderr` has become.
 STDERR = 2
 
@@ -28,9 +29,41 @@ class TimedOut(KeyboardInterrupt):
     """
 
 
+class Watchdog:
+    """Ends the process some seconds after a limit. It stays armed over calls that follow each other, because to arm it takes a thread.
+
+    Whoever has it calls it off before work of another kind: its limit is the calls' alone. Leaving it as a context does so too.
+    """
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def __enter__(self) -> Watchdog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.off()
+
+    def watch(self, seconds: float) -> None:
+        """End the process if it is not called off within a limit of so many seconds, and GRACE to LATEST more."""
+        now = time.monotonic()
+        if not seconds + GRACE <= self._until - now <= seconds + LATEST:
+            faulthandler.dump_traceback_later(seconds + LATEST, exit=True, file=STDERR)
+            self._until = now + seconds + LATEST
+
+    def off(self) -> None:
+        """Call it off."""
+        if self._until:
+            faulthandler.cancel_dump_traceback_later()
+            self._until = 0.0
+
+
 @contextmanager
-def limited(seconds: float) -> Iterator[None]:
-    """Let the code within run for at most so many seconds. Outside the main thread only the end of the process is left."""
+def limited(seconds: float, watchdog: Watchdog) -> Iterator[None]:
+    """Let the code within run for at most so many seconds. Outside the main thread only the end of the process is left.
+
+    The watchdog is armed still when the code has ended.
+    """
     main = threading.current_thread() is threading.main_thread()
     before, left, over = None, 0.0, False
 
@@ -38,7 +71,7 @@ def limited(seconds: float) -> Iterator[None]:
         if not over:
             raise TimedOut
 
-    faulthandler.dump_traceback_later(seconds + GRACE, exit=True, file=STDERR)
+    watchdog.watch(seconds)
     try:
         if main:
             before = signal.signal(signal.SIGALRM, ring)
@@ -46,9 +79,8 @@ def limited(seconds: float) -> Iterator[None]:
         try:
             yield
         finally:
-            over = True  # the code has ended: an alarm from here on must not keep the watchdog from being called off
+            over = True  # the code has ended: an alarm from here on must not keep the timer from being put back
     finally:
         if main:
             signal.setitimer(signal.ITIMER_REAL, left)  # 0.0: none was running
             signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
-        faulthandler.cancel_dump_traceback_later()
