@@ -23,8 +23,8 @@ from bakehouse_worker.store.batches import OpenBatch
 from bakehouse_worker.store.results import ResultRow
 from bakehouse_worker.tables import CUT_SHORT, EMPTY
 
-#: Result lines per transaction.
-SPAN = 1_000
+#: Result lines per transaction, and their bytes, about.
+SPAN, BYTES = 4_000, 4_000_000
 #: Seconds before an incomplete or broken stream is read again; doubles up to the cap.
 AGAIN, AGAIN_CAP = 1.0, 300.0
 
@@ -78,6 +78,7 @@ def _spans(runtime: Runtime, batch: OpenBatch, lines: Iterator[bytes], tally: _T
     """Cut the stream into spans of rows, renewing the lease between them."""
     nonce, confirmed = submissions.of_batch(runtime.database, batch.id)
     rows: list[ResultRow] = []
+    size = 0
     now, renewed = runtime.database.now(), time.monotonic()
     for line in lines:
         if runtime.stopping():
@@ -94,9 +95,10 @@ def _spans(runtime: Runtime, batch: OpenBatch, lines: Iterator[bytes], tally: _T
             submissions.confirm(runtime.database, batch.id)
             confirmed = True
         rows.append(_row(mine, batch.id, line, fields.get("result"), now))
-        if len(rows) == SPAN:
+        size += len(line)
+        if len(rows) == SPAN or size > BYTES:
             yield rows
-            rows, now = [], runtime.database.now()
+            rows, size, now = [], 0, runtime.database.now()
             if time.monotonic() - renewed > runtime.settings.lease / 4:
                 if not batches.renew(runtime.database, batch.id, runtime.owner, runtime.settings.lease):
                     raise GatewayError("the lease was lost")
@@ -123,7 +125,8 @@ def _row(mine: wire.WireId, batch_id: int, line: bytes, result: Any, now: float)
         message = _object(result.get("message"))
         usage, model = _object(message.get("usage")), _text(message.get("model"))
         used, stop_reason = pricing.tokens(usage), _text(message.get("stop_reason"))
-        price = pricing.cost(model, used, geo=_text(usage.get("inference_geo"))) if model else None
+        cost, cost_sync = (model and pricing.cost(model, used, geo=_text(usage.get("inference_geo")))) or (None, None)
+        empty = stop_reason not in CUT_SHORT and _says_nothing(message.get("content"))
         return ResultRow(
             mine.record_id,
             mine.attempt,
@@ -131,15 +134,17 @@ def _row(mine: wire.WireId, batch_id: int, line: bytes, result: Any, now: float)
             kind,
             line,
             now,
-            error_type=EMPTY if stop_reason not in CUT_SHORT and _says_nothing(message.get("content")) else None,
-            stop_reason=stop_reason,
-            model=model,
-            input_tokens=used.input,
-            output_tokens=used.output,
-            cache_write_tokens=used.write_5m + used.write_1h,
-            cache_read_tokens=used.read,
-            cost=price and price[0],
-            cost_sync=price and price[1],
+            EMPTY if empty else None,
+            None,
+            stop_reason,
+            None,
+            model,
+            used.input,
+            used.output,
+            used.write_5m + used.write_1h,
+            used.read,
+            cost,
+            cost_sync,
         )
     envelope = _object(result.get("error")) if kind == "errored" else {}
     error = _object(envelope.get("error"))
@@ -159,7 +164,7 @@ def _row(mine: wire.WireId, batch_id: int, line: bytes, result: Any, now: float)
 
 def _says_nothing(content: Any) -> bool:
     """Tell whether an answer has no block, or empty text blocks alone."""
-    if not isinstance(content, list):
+    if not isinstance(content, list) or (content and _object(content[0]).get("text")):
         return False
     return all(_object(block).get("type") == "text" and _object(block).get("text") == "" for block in content)
 

@@ -42,28 +42,36 @@ class _Rates:
 
 def tokens(usage: Mapping[str, Any]) -> Tokens:
     """Read a message's `usage`; what is absent is 0."""
-    detail = usage.get("cache_creation")
-    detail = detail if isinstance(detail, Mapping) else {}
     written = _count(usage.get("cache_creation_input_tokens"))
-    write_1h = min(written, _count(detail.get("ephemeral_1h_input_tokens")))
+    write_1h = 0
+    if written and isinstance(detail := usage.get("cache_creation"), Mapping):
+        write_1h = min(written, _count(detail.get("ephemeral_1h_input_tokens")))
     return Tokens(
-        input=_count(usage.get("input_tokens")),
-        output=_count(usage.get("output_tokens")),
-        write_5m=written - write_1h,
-        write_1h=write_1h,
-        read=_count(usage.get("cache_read_input_tokens")),
+        _count(usage.get("input_tokens")),
+        _count(usage.get("output_tokens")),
+        written - write_1h,
+        write_1h,
+        _count(usage.get("cache_read_input_tokens")),
     )
 
 
 def cost(model: str, used: Tokens, *, geo: str | None = None) -> tuple[float, float] | None:
     """Return (batch price, synchronous price) in USD, or None for a model without a known price. `geo` "us" costs 1.1 times."""
-    band = BANDS[max(0, bisect_left(BANDS, used.prompt) - 1)]
+    rates = _both(model, BANDS[max(0, bisect_left(BANDS, used.prompt) - 1)])
+    if rates is None:
+        return None
+    factor = 1.1 if geo == "us" else 1.0
+    batch, sync, half = rates
+    return factor * half * _sum(batch, used), factor * _sum(sync, used)
+
+
+@lru_cache(maxsize=256)
+def _both(model: str, band: int) -> tuple[_Rates, _Rates, float] | None:
+    """Return a batch's rates, a synchronous call's, and what the former are to be multiplied by."""
     batch, sync = _rates(model, band, "batch"), _rates(model, band, "standard")
     if batch is None or sync is None:
         return None
-    factor = 1.1 if geo == "us" else 1.0
-    half = 0.5 if batch == sync else 1.0  # retired models have no batch price of their own in the data
-    return factor * half * _sum(batch, used), factor * _sum(sync, used)
+    return batch, sync, 0.5 if batch == sync else 1.0  # retired models have no batch price of their own in the data
 
 
 def _sum(rates: _Rates, used: Tokens) -> float:
@@ -76,7 +84,6 @@ def _sum(rates: _Rates, used: Tokens) -> float:
     )
 
 
-@lru_cache(maxsize=512)
 def _rates(model: str, band: int, processing: str) -> _Rates | None:
     """Ask for the price of one more token of each kind, in a prompt that lies in the band."""
     from genai_prices import Usage, calc_price

@@ -18,8 +18,8 @@ from bakehouse_worker.states import RecordState
 from bakehouse_worker.store import batches, holds, results, successes
 from bakehouse_worker.store.results import Unsettled
 
-#: Results per transaction.
-SPAN = 1_000
+#: Results per transaction: successes, and those that are decided upon one by one.
+SPAN, DECISIONS = 5_000, 1_000
 
 log = logger("settle")
 
@@ -58,7 +58,7 @@ def settle(runtime: Runtime, batch_id: int, record_ids: Sequence[int] | None = N
         while record_ids is None or total.records < len(record_ids):
             settled = station(runtime, batch_id, record_ids)
             total += settled
-            if record_ids is not None or not settled.records or runtime.stopping():
+            if not settled.records or runtime.stopping():
                 break
     if record_ids is None and batches.finish(runtime.database, batch_id):
         trial.judge_batch(runtime, batch_id)
@@ -79,7 +79,7 @@ def _succeed(runtime: Runtime, batch_id: int, record_ids: Sequence[int] | None) 
 
 def _decide(runtime: Runtime, batch_id: int, record_ids: Sequence[int] | None) -> Settled:
     """Decide upon a span of what did not succeed."""
-    members = results.unsettled(runtime.database, batch_id, SPAN, record_ids)
+    members = results.unsettled(runtime.database, batch_id, DECISIONS, record_ids)
     if not members:
         return Settled()
     limits = runtime.limits

@@ -76,7 +76,7 @@ def _choose(
     query = query.order_by(_record.c.id).limit(limit)
     if not database.sqlite:
         query = query.with_for_update(of=_record)
-    return list(connection.scalars(query))
+    return [record_id for (record_id,) in connection.execute(query).all()]
 
 
 def _count(database: Database, connection: Connection, groups: Sequence[Any]) -> None:
