@@ -86,6 +86,8 @@ def _all() -> Iterator[Corner]:
         yield Corner([_end(f"rescue:{side}:doubts.refute_candidate:2"), foreign, *ours], times=2)
         # a batch is refused for a record that the refusal does not name, and is halved until it stands alone
         yield Corner([_end(f"submit:{side}:packing.dissolve:1"), Fault("api", 0.0, UNNAMED)], records=3_200)
+    for side in ("before", "after"):  # a span of successes is settled
+        yield Corner([_end(f"settle:{side}:successes.settle:1")], records=3_200, times=2)
 
 
 def _deliveries() -> Iterator[Corner]:
