@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from bakehouse_worker.collect import collect
 from bakehouse_worker.deliver import deliver
@@ -103,11 +104,12 @@ class Line:
 
     def collect(self, mine: Runtime) -> None:
         for batch in self.batches:
-            collect(mine, batch, Fanout(mine, batch, self.ring))
-            self.ring("settle", batch)
+            collect(mine, batch, Fanout(mine, batch, self.ring_each))
+            self.collected.put((batch, None))
 
-    def ring(self, _station: str, batch: int, record_ids: Sequence[int] | None = None) -> None:
-        self.collected.put((batch, record_ids))
+    def ring_each(self, _station: str, calls: Sequence[Sequence[Any]]) -> None:
+        for words in calls:
+            self.collected.put(words)
 
     def settle(self, mine: Runtime) -> None:
         left = len(self.batches)

@@ -70,7 +70,7 @@ def _succeed(runtime: Runtime, batch_id: int, record_ids: Sequence[int] | None) 
     """Settle a span of what succeeded. Submissions that the account's trouble had stopped go on if it was sent since."""
     done = successes.settle(runtime.database, batch_id, SPAN, record_ids)
     if done.records:
-        if holds.answered(runtime.database, batches.submitted_at(runtime.database, batch_id)):
+        if holds.answered(runtime.database, batch_id):
             log.info("circuit closed", batch=batch_id)
         trial.judge_canaries(runtime, done.job_ids)
         log.info("succeeded", batch=batch_id, records=done.records)

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bakehouse_worker.app import app
-from bakehouse_worker.telling import Again, Failed, Station, arguments, counted
+from bakehouse_worker.doorbell import ring, ring_each, ring_once
+from bakehouse_worker.telling import Again, Failed, Station, counted
 
 if TYPE_CHECKING:
     from bakehouse_worker.runtime import Runtime
@@ -104,7 +105,7 @@ def collect(batch_id: int) -> str:
     from bakehouse_worker.collect import collect as station
     from bakehouse_worker.fanout import Fanout
 
-    outcome = station(current(), batch_id, Fanout(current(), batch_id, ring))
+    outcome = station(current(), batch_id, Fanout(current(), batch_id, ring_each))
     ring("settle", batch_id)
     if outcome == "again":
         raise Again("results incomplete")
@@ -120,7 +121,7 @@ def settle(batch_id: int, record_ids: Sequence[int] | None = None) -> str:
 
     settled = station(current(), batch_id, record_ids)
     if settled.delivering:
-        ring("deliver")
+        ring_once("deliver")
     told = counted(
         succeeded=settled.succeeded, sent_again=settled.again, failed=settled.failed, canceled=settled.canceled
     )
@@ -140,7 +141,7 @@ def deliver() -> str:
 
     tried = station(current())
     if tried.delivered or tried.failed:
-        ring("deliver")
+        ring_once("deliver")
     told = counted(delivered=tried.delivered, failed=tried.failed)
     if tried.failed and not tried.delivered:
         raise Again(f"{told}: {tried.reason}")
@@ -169,12 +170,3 @@ def prune() -> str:
     from bakehouse_worker.prune import prune as janitor
 
     return counted(pruned=janitor(current()))
-
-
-def ring(station: str, *words: Any) -> None:
-    """Send a station's doorbell. It carries ids and nothing else."""
-    from bakehouse_worker.store import batches
-
-    whole = station in ("submit", "collect") and len(words) == 1
-    requests = batches.requests(current().database, words[0]) if whole else None
-    app.send_task(f"bakehouse.{station}", args=words, shadow=station, argsrepr=arguments(words, requests))

@@ -62,6 +62,11 @@ def forget(runtime: Runtime) -> int:
     return waiting
 
 
+def stands_empty(runtime: Runtime, station: str) -> bool:
+    """Tell whether no message waits in a station's line."""
+    return not runtime.redis.llen(f"{runtime.settings.redis_prefix}:celery:{_line(f'bakehouse.{station}')}")
+
+
 def due_doorbells(runtime: Runtime) -> Iterator[Doorbell]:
     """Yield (station, arguments) for all work that is due in lines that stand empty."""
     epoch.notice(runtime)

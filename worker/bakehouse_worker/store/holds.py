@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 
 from bakehouse_worker import wire
+from bakehouse_worker.store import batches
 from bakehouse_worker.store.database import Database
 from bakehouse_worker.tables import Hold, Meta, table
 
@@ -131,10 +132,10 @@ def end_probe(database: Database) -> None:
     _lift(database, (CIRCUIT, RETRY_AFTER))
 
 
-def answered(database: Database, submitted_at: float) -> bool:
-    """Lift what answers told of the account: one came well that was sent after it. Tells whether anything was lifted."""
+def answered(database: Database, batch_id: int) -> bool:
+    """Lift what answers told of the account: one came well, of a batch that was sent after it. Tells whether anything was lifted."""
     wait = standing(database)
-    return wait is not None and wait.since < submitted_at and _lift(database, (ANSWERS,))
+    return wait is not None and wait.since < batches.submitted_at(database, batch_id) and _lift(database, (ANSWERS,))
 
 
 def try_again(database: Database) -> None:
