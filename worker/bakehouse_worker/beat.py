@@ -22,10 +22,10 @@ class Scheduler(beat.Scheduler):
     """Celery's scheduler without a file, because ticks need no memory; with a heartbeat, and one line when Redis is away."""
 
     stopping = False
-    _offset: float | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._pulse = Pulse(load().data_dir, "beat")
+        self._offset = _offset()  # before Celery makes its plan
         super().__init__(*arguments, **options)
         if not options.get("lazy"):  # a lazy one is made for the banner alone
             self._pulse.start()
@@ -41,8 +41,8 @@ class Scheduler(beat.Scheduler):
 
     def _keep_time(self) -> None:
         """Count anew when the machine's clock was set: Celery's plan is in its hours, and set back, it would rest until then."""
-        offset = time.time() - time.monotonic()
-        if self._offset is not None and abs(offset - self._offset) > STEP:
+        offset = _offset()
+        if abs(offset - self._offset) > STEP:
             log.warning("the clock was set", seconds=round(offset - self._offset))
             for entry in self.schedule.values():
                 entry.last_run_at = entry.default_now()
@@ -63,6 +63,10 @@ class Scheduler(beat.Scheduler):
         """End as it should."""
         super().close()
         self._pulse.stop()
+
+
+def _offset() -> float:
+    return time.time() - time.monotonic()
 
 
 def listen(scheduler: Scheduler) -> None:
