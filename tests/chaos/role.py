@@ -36,12 +36,9 @@ def play(words: list[str], env: dict[str, str], home: str, log: str) -> None:
 
 def main(words: list[str]) -> None:
     """Prepare the points and the safeguard, and run the command."""
-    deliver.SPARE, deliver.LATEST, limit.GRACE, limit.LATEST = (
-        0.5,
-        1.1,
-        1.0,
-        1.1,
-    )  # a scenario's times are short; these have no setting
+    # a scenario's times are short; these have no setting
+    limit.GRACE, limit.LATEST = 1.0, 1.1
+    deliver.SPARE, deliver.LATEST = 0.5, limit.LATEST
     if board := os.environ.get("CHAOS_BOARD"):
         points.install(Path(board))
     if without := os.environ.get("CHAOS_WITHOUT"):

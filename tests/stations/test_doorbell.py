@@ -49,8 +49,6 @@ def test_a_doorbell_that_waits_already_is_not_rung_again(line, world):
     for _ in range(3):
         doorbell.ring_once("deliver")
     assert line("deliver") == [("deliver", "()")]
-    world.runtime.redis.rpop(
-        f"{world.prefix}:celery:deliver"
-    )  # somebody took it: what is committed from now on, it may not see
+    world.runtime.redis.rpop(f"{world.prefix}:celery:deliver")  # taken: it may not see what is committed from now on
     doorbell.ring_once("deliver")
     assert line("deliver") == [("deliver", "()")]

@@ -52,19 +52,19 @@ def last(runtime: Runtime) -> str | None:
 
 def messages(runtime: Runtime) -> int:
     """Return how many messages wait for a control worker."""
-    return int(runtime.redis.llen(f"{runtime.settings.redis_prefix}:celery:{CONTROL}"))
+    return int(runtime.redis.llen(_key(runtime, CONTROL)))
 
 
 def forget(runtime: Runtime) -> int:
     """Drop all messages for control; returns how many. Whatever they rang for is due still, and the next tick rings for it."""
     waiting = messages(runtime)
-    runtime.redis.delete(f"{runtime.settings.redis_prefix}:celery:{CONTROL}")
+    runtime.redis.delete(_key(runtime, CONTROL))
     return waiting
 
 
 def stands_empty(runtime: Runtime, station: str) -> bool:
     """Tell whether no message waits in a station's line."""
-    return not runtime.redis.llen(f"{runtime.settings.redis_prefix}:celery:{_line(f'bakehouse.{station}')}")
+    return not runtime.redis.llen(_key(runtime, _line(f"bakehouse.{station}")))
 
 
 def due_doorbells(runtime: Runtime) -> Iterator[Doorbell]:
@@ -107,9 +107,13 @@ def _line(task: str) -> str:
     return f"{ROUTES[task]}{_SEPARATOR}{priority}" if priority else ROUTES[task]
 
 
+def _key(runtime: Runtime, line: str) -> str:
+    return f"{runtime.settings.redis_prefix}:celery:{line}"
+
+
 def _idle_lines(runtime: Runtime) -> set[str]:
     pipeline = runtime.redis.pipeline(transaction=False)
     lines = sorted({_line(task) for task in ROUTES})
     for line in lines:
-        pipeline.llen(f"{runtime.settings.redis_prefix}:celery:{line}")
+        pipeline.llen(_key(runtime, line))
     return {line for line, length in zip(lines, pipeline.execute(), strict=True) if not length}
