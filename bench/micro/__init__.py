@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
+from statistics import median
 
 #: name -> module; each has `measure(records, home)`, but `tick`, which is asked about stores of several sizes.
 PARTS = ("enqueue", "packing", "lines", "fanout", "spans", "collecting", "polling", "tick")
 
 Row = tuple[str, str, str]
+
+#: How often what is compared is measured, by turns.
+REPETITIONS = 3
 
 
 def measure(names: list[str], records: int, stored: list[str], home: Path, database_url: Callable) -> list[Row]:
@@ -26,3 +30,8 @@ def measure(names: list[str], records: int, stored: list[str], home: Path, datab
 
 def rate(records: int, seconds: float) -> str:
     return f"{records / seconds:,.0f}/s"
+
+
+def among(seconds: list[float]) -> str:
+    """The median of some repetitions, each the seconds of one record, and their spread."""
+    return f"{rate(1, median(seconds))} ({rate(1, max(seconds))} to {rate(1, min(seconds))})"

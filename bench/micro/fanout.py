@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bakehouse_worker.collect import collect
@@ -19,7 +20,7 @@ from bakehouse_worker.runtime import Runtime, make
 from bakehouse_worker.settings import Settings
 from bakehouse_worker.settle import settle
 from bench.emulator import Emulator, environment
-from bench.micro import Row, rate
+from bench.micro import REPETITIONS, Row, among, rate
 from bench.micro.lines import line
 from bench.micro.world import answered, pointing_at, runtime, timed, valkey, wait
 
@@ -29,16 +30,23 @@ MOST_TASKS = 5_000
 
 def measure(records: int, home: Path) -> Iterator[Row]:
     tasks = min(records, MOST_TASKS)
-    usual = one_task_each(tasks, home / "celery") / tasks
-    yield "one Celery task per result", rate(1, usual), f"published, run by prefork -c 2, stored; {tasks:,} results"
-    for name, sink in HANDLERS.items():
-        took = ours(records, home / "ours", sink)
-        whole = sum(took.values()) / records
-        told = ", ".join(f"{station} {rate(records, seconds)}" for station, seconds in took.items())
-        figure = f"{rate(1, whole)}, {usual / whole:.0f} x one task each"
-        yield f"collected over HTTP, settled, delivered to a handler ({name}), one process", figure, told
-        whole = abreast(records, home / "ours", sink) / records
-        figure = f"{rate(1, whole)}, {usual / whole:.0f} x one task each"
+    usual: list[float] = []
+    alone: dict[str, list[dict[str, float]]] = {name: [] for name in HANDLERS}
+    apart: dict[str, list[float]] = {name: [] for name in HANDLERS}
+    for _ in range(REPETITIONS):
+        usual.append(one_task_each(tasks, home / "celery") / tasks)
+        for name, sink in HANDLERS.items():
+            alone[name].append(ours(records, home / "ours", sink))
+            apart[name].append(abreast(records, home / "ours", sink) / records)
+    told = f"published, run by prefork -c 2, stored; {tasks:,} results, medians of {REPETITIONS}, all by turns"
+    yield "one Celery task per result", among(usual), told
+    for name in HANDLERS:
+        took = [sum(each.values()) / records for each in alone[name]]
+        stations = {each: median(run[each] for run in alone[name]) for each in alone[name][0]}
+        told = ", ".join(f"{station} {rate(records, seconds)}" for station, seconds in stations.items())
+        what = f"collected over HTTP, settled, delivered to a handler ({name}), one process"
+        yield what, f"{among(took)}, {median(usual) / median(took):.0f} x one task each", told
+        figure = f"{among(apart[name])}, {median(usual) / median(apart[name]):.0f} x one task each"
         yield f"the same ({name}), a process for each station", figure, "as worker processes are; SQLite"
 
 

@@ -9,8 +9,7 @@ import anthropic
 import httpx2
 import orjson
 
-from bakehouse_worker import wire
-from bakehouse_worker.collect import read_line
+from bakehouse_worker import result_line, wire
 from bakehouse_worker.remote import lines
 from bench.emulator import ANSWER
 from bench.inputs import MODEL
@@ -45,9 +44,11 @@ def measure(records: int, home: Path) -> Iterator[Row]:
         for each in lines(iter(pieces)):
             orjson.loads(each)
 
+    whose = wire.members("0" * 8, "0" * 16)
+
     def rows() -> None:
         for each in lines(iter(pieces)):
-            read_line(each, 1, 0.0)
+            result_line.row(each, 1, 0.0, whose)
 
     def sdk() -> None:
         batch = {"id": "b", "results_url": "http://bench/results"}

@@ -19,7 +19,7 @@ from bakehouse_worker.broker import broker
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.store import due
 from bench.emulator import Emulator, environment
-from bench.micro import Row, rate
+from bench.micro import REPETITIONS, Row, among, rate
 from bench.micro.fanout import HANDLERS
 from bench.micro.world import answered, pointing_at, runtime, wait
 
@@ -27,7 +27,6 @@ from bench.micro.world import answered, pointing_at, runtime, wait
 EACH = 1_000_000_000
 #: Results of a run with a task for each, at most; and how many times more there are in a run with spans.
 TASKS, MORE = 1_000, 5
-REPETITIONS = 3
 
 
 def measure(records: int, home: Path) -> Iterator[Row]:
@@ -41,10 +40,6 @@ def measure(records: int, home: Path) -> Iterator[Row]:
         told += f"; spans: {among(spans)} with {many:,}"
         figure = f"{rate(1, median(spans))}, {median(each) / median(spans):.0f} x one settle task each"
         yield f"worker processes collect, settle and deliver to a handler ({name})", figure, told
-
-
-def among(seconds: list[float]) -> str:
-    return f"{rate(1, median(seconds))} ({rate(1, max(seconds))} to {rate(1, min(seconds))})"
 
 
 def took(records: int, home: Path, sink: str, fanout_limit: int | None = None) -> float:

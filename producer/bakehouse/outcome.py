@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -30,8 +30,7 @@ class ResultError:
     request_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens of one answer, as the API counted them."""
 
     input_tokens: int = 0
@@ -40,7 +39,7 @@ class Usage:
     cache_read_tokens: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Outcome:
     """The end of one record's way. Its repr holds no content: it may be logged.
 
@@ -67,6 +66,37 @@ class Outcome:
     stop_reason: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
     raw: bytes = field(default=b"", repr=False)
+
+    def __init__(
+        self,
+        job: str,
+        custom_id: str,
+        status: str,
+        attempts: int,
+        delivery_id: str,
+        error: ResultError | None = None,
+        usage: Usage | None = None,
+        cost: float | None = None,
+        model: str | None = None,
+        stop_reason: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        raw: bytes = b"",
+    ) -> None:
+        # Many thousands are made in a second: all fields in one go, where the __init__ of a frozen dataclass sets one by one.
+        self.__dict__.update(
+            job=job,
+            custom_id=custom_id,
+            status=status,
+            attempts=attempts,
+            delivery_id=delivery_id,
+            error=error,
+            usage=usage,
+            cost=cost,
+            model=model,
+            stop_reason=stop_reason,
+            metadata={} if metadata is None else metadata,
+            raw=raw,
+        )
 
     @property
     def succeeded(self) -> bool:

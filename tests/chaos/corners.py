@@ -87,7 +87,7 @@ def _all() -> Iterator[Corner]:
         # a batch is refused for a record that the refusal does not name, and is halved until it stands alone
         yield Corner([_end(f"submit:{side}:packing.dissolve:1"), Fault("api", 0.0, UNNAMED)], records=3_200)
     for side in ("before", "after"):  # a span of successes is settled
-        yield Corner([_end(f"settle:{side}:successes.settle:1")], records=3_200, times=2)
+        yield Corner([_end(f"settle:{side}:successes._settle:1")], records=3_200, times=2)
 
 
 def _deliveries() -> Iterator[Corner]:

@@ -11,7 +11,6 @@ from bakehouse_worker import collect as station
 from bakehouse_worker import wire
 from bakehouse_worker.collect import collect
 from bakehouse_worker.submit import submit
-from bakehouse_worker.wire import WireId
 
 
 def answer_to(text):
@@ -116,22 +115,3 @@ def test_ids_of_another_installation_are_not_ours_though_they_carry_the_same_non
             text = orjson.loads(ending.line)["result"]["message"]["content"][0]["text"]
             assert text == answer_to(custom_id)
     assert mine.server.totals()["accepted_twice"] == 0
-
-
-@pytest.mark.parametrize(
-    "result",
-    [
-        None,
-        "x",
-        {"type": ["succeeded"]},
-        {"type": "succeeded", "message": "x"},
-        {"type": "succeeded", "message": {"usage": [1], "model": ["m"], "stop_reason": {}}},
-        {"type": "succeeded", "message": {"model": "m", "usage": {"cache_creation": "x"}}},
-        {"type": "errored", "error": "x"},
-        {"type": "errored", "error": {"error": ["x"]}},
-    ],
-)
-def test_a_result_of_any_shape_becomes_a_row_and_keeps_its_line(result):
-    row = station._row(WireId("0" * 8, "0" * 16, 1, 0), 1, b"line", result, 0.0)
-    assert row.line == b"line"
-    assert isinstance(row.kind, str)

@@ -121,10 +121,10 @@ def test_a_schema_that_is_not_there_yet_is_told_where_migrating_is_for_people(ma
     world = make_world()
     with world.runtime.database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
-    with pytest.raises(ConfigurationError, match=r"is at 0000 and this release needs 0003: run `bakehouse migrate`"):
+    with pytest.raises(ConfigurationError, match=r"is at 0000 and this release needs 0004: run `bakehouse migrate`"):
         schema.ensure(world.runtime.database, auto_migrate=False)
     with world.runtime.database.write() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0004'"))
 
 
 def test_a_schema_of_a_newer_release_is_left_alone_and_told(world):

@@ -289,17 +289,6 @@ def test_every_failed_attempt_is_shown_with_all_that_support_asks_for_in_80_colu
     assert lines.index("     request id req_011CX") < lines.index("  generation 1: requeued or replaced")
 
 
-def test_the_apis_request_id_of_a_failure_is_kept(world, monkeypatch):
-    from bakehouse_worker.collect import read_line
-
-    error = {"type": "error", "error": {"type": "api_error", "message": "x"}, "request_id": "req_7"}
-    line = {"custom_id": "bh00000000-1-0-0000000000000000", "result": {"type": "errored", "error": error}}
-    monkeypatch.setattr("bakehouse_worker.wire.parse", lambda _: types.SimpleNamespace(record_id=1, attempt=0))
-    found = read_line(orjson.dumps(line), 1, 0.0)
-    assert found is not None
-    assert found[1].request_id == "req_7"
-
-
 # The commands
 
 

@@ -13,7 +13,7 @@ from bakehouse import ConfigurationError, InvalidRecord, handler
 from bakehouse_worker import sinks
 from bakehouse_worker.deliver import SPARE, Tried, deliver
 from bakehouse_worker.limit import LATEST, TimedOut
-from bakehouse_worker.store import deliveries, reading
+from bakehouse_worker.store import deliveries, reading, transactional
 
 #: Seconds after which the leases of a worker that was lost have run out: a call's limit, and what its end may take.
 OVER = 60 + LATEST + SPARE + 1
@@ -298,7 +298,7 @@ def test_a_transactional_handler_that_a_lost_worker_goes_on_with_has_no_second_e
     world.pass_time(61)
     assert deliver(world.runtime).delivered == 2  # somebody else took them over meanwhile
     keys = [parcel.key for parcel in held]
-    with deliveries.with_mark(world.runtime.database, keys) as (_, mine):
+    with transactional.with_mark(world.runtime.database, keys) as (_, mine):
         assert mine == []
     assert effects() == ["item 0", "item 1"]
 

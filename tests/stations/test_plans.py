@@ -9,7 +9,7 @@ from sqlalchemy import event, text
 
 from bakehouse_worker import ticking
 from bakehouse_worker.chunk import chunk, worthwhile
-from bakehouse_worker.store import batches, due, outcomes, reading, records
+from bakehouse_worker.store import batches, deliveries, due, outcomes, reading, records
 
 FINISHED = 20_000
 #: A table walked through whole; an index of what is not finished may be.
@@ -121,3 +121,31 @@ def test_a_look_by_custom_id_costs_an_index_seek_each_though_nothing_was_analyse
     else:
         pytest.fail("nothing was looked up by custom_id")
     assert len(look(*some)) == len(names)
+
+
+def test_what_waits_to_be_delivered_is_not_walked_through_for_what_is_free_or_lost_nor_bodies_for_metadata(world):
+    """Each turn of a deliver worker looks for both; a slow handler may have a million outcomes before it."""
+    database = world.runtime.database
+    fill(database)
+    with database.write() as connection:
+        for statement in (
+            "INSERT INTO body (record_id, generation, params) SELECT id, 0, line FROM record JOIN result ON record_id = id",
+            """INSERT INTO delivery (record_id, generation, sink, state, attempts, next_at, lease_until)
+                SELECT id, 0, 'a:b', 'waiting', 0, id, 0 FROM record""",
+        ):
+            connection.execute(text(statement))
+    if not database.sqlite:
+        with database.engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("ANALYZE"))
+
+    def work():
+        assert len(deliveries.claim(database, 100, 60.0)) == 100
+        assert deliveries.claim_lost(database, 60.0, 5) is None
+
+    found = plans(database, work)
+    assert not walked((statement, plan) for statement, plan in found if "JOIN" not in statement)
+    looks = [plan for statement, plan in found if statement.startswith("SELECT delivery.record_id")]
+    assert len(looks) == 2
+    assert all("delivery_waiting" in plan for plan in looks), looks
+    metadata = [plan for statement, plan in found if "metadata_json" in statement]
+    assert ["body_with_metadata" in plan for plan in metadata] == [True], metadata

@@ -133,7 +133,10 @@ def test_two_workers_that_settle_the_same_successes_at_once_count_them_once(worl
             return found
         found = choose(*words)
         first.set()
-        assert not second.wait(0.5)  # the other one waits for what this one has in hand
+        if database.sqlite:
+            assert second.wait(10)  # both choose the same, and one of them comes too late with it
+        else:
+            assert not second.wait(0.5)  # the other one waits for what this one has in hand
         return found
 
     monkeypatch.setattr(successes, "_choose", chosen)
@@ -141,6 +144,6 @@ def test_two_workers_that_settle_the_same_successes_at_once_count_them_once(worl
         one = pool.submit(successes.settle, database, batch, 100)
         assert first.wait(10)
         other = pool.submit(successes.settle, database, batch, 100)
-        assert (one.result(30).records, other.result(30).records) == (3, 0)
+        assert sorted((one.result(30).records, other.result(30).records)) == [0, 3]
     assert world.job().states == {"pending": 0, "packed": 0, "succeeded": 3}
     assert [spend.answers for spend in reading.spend(database, world.job().id)] == [3]

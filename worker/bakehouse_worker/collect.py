@@ -9,19 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import orjson
-
-from bakehouse_worker import pricing, retry, wire
-from bakehouse_worker.errors import GatewayError, Refused, Truncated, WorkerStops
+from bakehouse_worker import result_line, retry, wire
+from bakehouse_worker.errors import GatewayError, Refused, WorkerStops
 from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.states import BatchState
 from bakehouse_worker.store import batches, doubts, results, submissions
 from bakehouse_worker.store.batches import OpenBatch
 from bakehouse_worker.store.results import ResultRow
-from bakehouse_worker.tables import CUT_SHORT, EMPTY
 
 #: Result lines per transaction, and their bytes, about.
 SPAN, BYTES = 4_000, 4_000_000
@@ -77,6 +73,7 @@ def collect(runtime: Runtime, batch_id: int, stored: Callable[[Sequence[ResultRo
 def _spans(runtime: Runtime, batch: OpenBatch, lines: Iterator[bytes], tally: _Tally) -> Iterator[list[ResultRow]]:
     """Cut the stream into spans of rows, renewing the lease between them."""
     nonce, confirmed = submissions.of_batch(runtime.database, batch.id)
+    whose = wire.members(runtime.installation, nonce)
     rows: list[ResultRow] = []
     size = 0
     now, renewed = runtime.database.now(), time.monotonic()
@@ -84,9 +81,8 @@ def _spans(runtime: Runtime, batch: OpenBatch, lines: Iterator[bytes], tally: _T
         if runtime.stopping():
             raise WorkerStops
         tally.lines += 1
-        fields = _fields(line)
-        mine = wire.parse(str(fields.get("custom_id")))
-        if mine is None or mine.nonce != nonce or mine.installation != runtime.installation:
+        row = result_line.row(line, batch.id, now, whose)
+        if row is None:
             if not confirmed:
                 raise _NotOurs
             tally.unknown += 1
@@ -94,7 +90,7 @@ def _spans(runtime: Runtime, batch: OpenBatch, lines: Iterator[bytes], tally: _T
         if not confirmed:
             submissions.confirm(runtime.database, batch.id)
             confirmed = True
-        rows.append(_row(mine, batch.id, line, fields.get("result"), now))
+        rows.append(row)
         size += len(line)
         if len(rows) == SPAN or size > BYTES:
             yield rows
@@ -105,76 +101,6 @@ def _spans(runtime: Runtime, batch: OpenBatch, lines: Iterator[bytes], tally: _T
                 renewed = time.monotonic()
     if rows:
         yield rows
-
-
-def _fields(line: bytes) -> dict[str, Any]:
-    try:
-        fields = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        raise Truncated("a line is not whole") from None
-    if not isinstance(fields, dict):
-        raise Truncated("a line is not an object")
-    return fields
-
-
-def _row(mine: wire.WireId, batch_id: int, line: bytes, result: Any, now: float) -> ResultRow:
-    """Make one result row. A result whose shape is unknown keeps its line and is no success."""
-    result = _object(result)
-    kind = _text(result.get("type")) or "unreadable"
-    if kind == "succeeded":
-        message = _object(result.get("message"))
-        usage, model = _object(message.get("usage")), _text(message.get("model"))
-        used, stop_reason = pricing.tokens(usage), _text(message.get("stop_reason"))
-        cost, cost_sync = (model and pricing.cost(model, used, geo=_text(usage.get("inference_geo")))) or (None, None)
-        empty = stop_reason not in CUT_SHORT and _says_nothing(message.get("content"))
-        return ResultRow(
-            mine.record_id,
-            mine.attempt,
-            batch_id,
-            kind,
-            line,
-            now,
-            EMPTY if empty else None,
-            None,
-            stop_reason,
-            None,
-            model,
-            used.input,
-            used.output,
-            used.write_5m + used.write_1h,
-            used.read,
-            cost,
-            cost_sync,
-        )
-    envelope = _object(result.get("error")) if kind == "errored" else {}
-    error = _object(envelope.get("error"))
-    known = kind in ("errored", "canceled", "expired")
-    return ResultRow(
-        mine.record_id,
-        mine.attempt,
-        batch_id,
-        kind,
-        line,
-        now,
-        error_type=_text(error.get("type")) or (None if known else kind),
-        error=_text(error.get("message")),
-        request_id=_text(envelope.get("request_id")),
-    )
-
-
-def _says_nothing(content: Any) -> bool:
-    """Tell whether an answer has no block, or empty text blocks alone."""
-    if not isinstance(content, list) or (content and _object(content[0]).get("text")):
-        return False
-    return all(_object(block).get("type") == "text" and _object(block).get("text") == "" for block in content)
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _account(runtime: Runtime, batch: OpenBatch, tally: _Tally) -> str:
@@ -231,10 +157,3 @@ def _again(runtime: Runtime, batch_id: int, reason: str) -> str:
     )
     log.warning("collect again", batch=batch_id, reason=reason)
     return "again"
-
-
-def read_line(line: bytes, batch_id: int, now: float) -> tuple[wire.WireId, ResultRow] | None:
-    """Return whose request a result line answers and the row it makes; None if its id has not our form. Raises Truncated."""
-    fields = _fields(line)
-    mine = wire.parse(str(fields.get("custom_id")))
-    return None if mine is None else (mine, _row(mine, batch_id, line, fields.get("result"), now))

@@ -17,7 +17,7 @@ from bakehouse_worker.limit import LATEST, TimedOut, Watchdog, limited
 from bakehouse_worker.log import logger
 from bakehouse_worker.runtime import Runtime
 from bakehouse_worker.sinks import Sink
-from bakehouse_worker.store import deliveries
+from bakehouse_worker.store import deliveries, transactional
 from bakehouse_worker.store.deliveries import Key, Parcel
 
 #: Outcomes per turn, and of those whose worker was lost.
@@ -186,7 +186,7 @@ def _call(turn: Turn, sink: Sink, part: Sequence[Parcel], seconds: float) -> Non
 def _take_with_mark(turn: Turn, sink: Sink, part: Sequence[Parcel], seconds: float) -> None:
     """Commit what the handler writes together with the mark, or neither. What somebody else delivered meanwhile is left out."""
     turn.watchdog.off()
-    with deliveries.with_mark(turn.runtime.database, [parcel.key for parcel in part]) as (session, mine):
+    with transactional.with_mark(turn.runtime.database, [parcel.key for parcel in part]) as (session, mine):
         told = [outcomes.outcome(parcel.row, turn.runtime.installation) for parcel in part if parcel.key in mine]
         if told:
             with limited(seconds, turn.watchdog):

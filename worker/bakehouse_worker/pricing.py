@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -31,8 +30,9 @@ class Tokens(NamedTuple):
         return self.input + self.write_5m + self.write_1h + self.read
 
 
-@dataclass(frozen=True, slots=True)
-class _Rates:
+class _Rates(NamedTuple):
+    """USD per token, in the order of Tokens."""
+
     input: float
     output: float
     write_5m: float

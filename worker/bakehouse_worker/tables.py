@@ -30,8 +30,7 @@ class Job(SQLModel, table=True):
     origin: str | None = None
     workspace: str | None = None
     tombstone_key: str | None = None  #: hex, made with the job's first tombstone: none means that it has none
-    #: rejected receipts that are known only as a number now
-    rejected_pruned: int = Field(default=0, sa_type=BigInteger)
+    rejected_pruned: int = Field(default=0, sa_type=BigInteger)  #: rejected receipts that are only a number by now
     canary: int | None = None  #: records that go ahead until their results decide about the others; None: all may go
 
 
@@ -111,6 +110,8 @@ class Body(SQLModel, table=True):
     first_attempt: int | None = None  #: the first attempt that sends it; None of a later generation: not known
     metadata_json: bytes | None = Field(default=None, sa_type=LargeBinary)
 
+    __table_args__ = (_partial("metadata_json IS NOT NULL", "body_with_metadata", "record_id", "generation"),)
+
 
 class Batch(SQLModel, table=True):
     """Requests that travel together, and the lease of whoever works on them now."""
@@ -166,8 +167,7 @@ class Submission(SQLModel, table=True):
     refuted: str | None = None  #: remote ids, by commas, that proved to be somebody else's
     lacking_since: float | None = None  #: since when a list that nothing vouches for does not show it
     note: str | None = None
-    #: when the API's batch was deleted: all of its content was pruned or erased here
-    remote_deleted_at: float | None = None
+    remote_deleted_at: float | None = None  #: of the API's batch: all of its content was pruned or erased here
 
     __table_args__ = (
         # No two of ours look alike: the request count tells submissions in doubt apart.
@@ -219,7 +219,7 @@ class Delivery(SQLModel, table=True):
     error: str | None = Field(default=None, sa_type=Text)
 
     __table_args__ = (
-        _partial("state = 'waiting'", "delivery_due", "next_at"),
+        _partial("state = 'waiting'", "delivery_waiting", "lease_until", "next_at"),
         _partial("state = 'failed'", "delivery_failed", "record_id"),
     )
 
@@ -279,8 +279,7 @@ class Hold(SQLModel, table=True):
     """Why submissions wait, since when, and until when (None: until a person or a probe ends it)."""
 
     scope: str = Field(primary_key=True)  #: `submit` (all of them), `model:NAME` or `job:NAME`
-    #: paused (a person), circuit (the API refuses), retry_after, restored (from a backup), parked (model, job)
-    kind: str
+    kind: str  #: paused (a person), circuit (the API refuses), retry_after, restored (a backup), parked (model, job)
     reason: str
     since: float
     until: float | None = None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import orjson
@@ -49,6 +49,17 @@ def parse(custom_id: str) -> WireId | None:
     """Take an id apart; None if it is not one of ours in form."""
     found = _ID.match(custom_id)
     return WireId(found[1], found[2], int(found[3]), int(found[4])) if found else None
+
+
+def members(installation: str, nonce: str) -> Callable[[str], tuple[int, int] | None]:
+    """Return what takes an id of one submission apart, into (record id, attempt); it returns None of any other id."""
+    of_it = re.compile(re.escape(prefix(installation, nonce)) + r"(\d+)-(\d+)", re.ASCII).fullmatch
+
+    def whose(custom_id: str) -> tuple[int, int] | None:
+        found = of_it(custom_id)
+        return (int(found[1]), int(found[2])) if found else None
+
+    return whose
 
 
 def request_head(id_prefix: str, record_id: int, attempt: int) -> bytes:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from bakehouse_worker import epoch, strangers
-from bakehouse_worker.collect import SPAN, read_line
+from bakehouse_worker import epoch, result_line, strangers, wire
+from bakehouse_worker.collect import SPAN
 from bakehouse_worker.doctor.finding import Finding
 from bakehouse_worker.errors import GatewayError, Refused
 from bakehouse_worker.log import logger
@@ -142,10 +142,10 @@ def _take_back(runtime: Runtime, remote: Remote, nonce: str, workspace: str, see
 
 
 def _rows(runtime: Runtime, lines: Iterator[bytes], batch_id: int, nonce: str) -> Iterator[ResultRow]:
+    whose = wire.members(runtime.installation, nonce)
     for line in lines:
-        read = read_line(line, batch_id, runtime.database.now())
-        if read is not None and read[0].installation == runtime.installation and read[0].nonce == nonce:
-            yield read[1]
+        if row := result_line.row(line, batch_id, runtime.database.now(), whose):
+            yield row
 
 
 def _spans(rows: Iterator[ResultRow]) -> Iterator[list[ResultRow]]:

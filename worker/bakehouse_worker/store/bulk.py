@@ -36,11 +36,11 @@ def insert(
     connection: Connection,
     model: type[SQLModel],
     columns: tuple[str, ...],
-    rows: Sequence[Sequence[Any]],
+    rows: Sequence[tuple[Any, ...]],
     *,
     key: tuple[str, ...] = (),
 ) -> None:
-    """Insert rows, each a sequence of values in the order of `columns`; those whose unique `key` is taken are left out.
+    """Insert rows, each a tuple of values in the order of `columns`; those whose unique `key` is taken are left out.
 
     Values go to the driver as they are: an integer for a float column is a mistake, None is NULL.
     """
@@ -48,7 +48,7 @@ def insert(
         return
     statement = _statement(table(model), columns, key, connection.dialect)
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(statement, [tuple(row) for row in rows])
+        connection.exec_driver_sql(statement, list(map(tuple, rows)))
     else:
         connection.exec_driver_sql(statement, tuple(map(list, zip(*rows, strict=True))))
 
@@ -67,6 +67,18 @@ def among(
     if connection.dialect.name == "sqlite":
         return found.in_(select(listed(connection, values).c.value))
     return found == any_(_array(values))
+
+
+def bound(sqlite: bool, found: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """Return the condition `among` for a statement that is made once; `ids` are what is bound as `name` when it is executed."""
+    if sqlite:
+        return found.in_(select(func.json_each(bindparam(name, type_=Text())).table_valued("value").c.value))
+    return found == any_(bindparam(name, type_=ARRAY(BigInteger())))
+
+
+def ids(sqlite: bool, values: Sequence[int]) -> str | list[int]:
+    """Return ids as `bound` takes them."""
+    return orjson.dumps(values).decode() if sqlite else list(values)
 
 
 def _array(values: Sequence[int] | Sequence[str]) -> ColumnElement[Any]:

@@ -148,6 +148,7 @@ def _server_engine(url: str) -> Engine:
 
 def _sqlite_engine(path: Path) -> Engine:
     driver = sqlite_driver()
+    _adapt_at_once(driver)
     engine = create_engine(
         f"sqlite+pysqlite:///{path}", module=driver, connect_args={"timeout": 30.0}, hide_parameters=True
     )
@@ -170,6 +171,16 @@ def _sqlite_engine(path: Path) -> Engine:
         connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('bakehouse_begin', 'DEFERRED')}")
 
     return engine
+
+
+def _adapt_at_once(driver: Any) -> None:
+    """Name an adapter for NULL and for bytes, which go to SQLite as they are.
+
+    Without one, the driver asks each such value for ways to adapt itself and throws three exceptions away: a microsecond for each
+    of them, where an insert of ten columns takes two.
+    """
+    driver.register_adapter(type(None), {None: None}.get)
+    driver.register_adapter(bytes, bytes)
 
 
 def sqlite_driver() -> Any:

@@ -8,11 +8,10 @@ outcome is claimed alone, and that costs it an attempt.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, literal, or_, select, update
-from sqlmodel import Session
+from sqlalchemy import ColumnElement, Connection, Select, Update, bindparam, func, literal, or_, select, update
 
 from bakehouse_worker.store import bulk, outcomes
 from bakehouse_worker.store.database import Database
@@ -33,6 +32,21 @@ Key = tuple[int, int]
 
 _MINE = (_delivery.c.record_id == bindparam("record")) & (_delivery.c.generation == bindparam("its_generation"))
 _WAITING = _delivery.c.state == "waiting"
+_DUE = _WAITING & (_delivery.c.next_at <= bindparam("now"))
+#: Due, and in nobody's hand; or in the hand of a worker that was lost.
+_FREE = _DUE & (_delivery.c.lease_until == 0.0)
+_LOST = _DUE & (_delivery.c.lease_until > 0.0) & (_delivery.c.lease_until <= bindparam("now"))
+_ANY_LOST = select(_delivery.c.record_id).where(_LOST).limit(1)
+
+
+class _Found(NamedTuple):
+    """A delivery that is due, and the bytes of its answer if it has one."""
+
+    record_id: int
+    generation: int
+    sink: str
+    attempts: int
+    size: int | None
 
 
 class Parcel(NamedTuple):
@@ -63,26 +77,22 @@ def open_for(database: Database, connection: Connection, record_ids: Sequence[in
 def claim(database: Database, limit: int, seconds: float, resting: Collection[str] = ()) -> list[Parcel]:
     """Take the lease on due deliveries that nobody holds, except those of resting sinks, and return them with their content."""
     now = database.now()
-    due = _WAITING & (_delivery.c.next_at <= now) & (_delivery.c.lease_until == 0.0)
-    if resting:
-        due &= _delivery.c.sink.not_in(resting)
+    lease = now + seconds
     with database.write() as connection:
-        keys = _small_enough(_lock(database, connection, due, limit, (_delivery.c.next_at,)))
-        lease = {"lease_until": now + seconds}
-        if keys:
-            connection.execute(update(_delivery).where(_these(connection, keys)).values(lease))
-    return _parcels(database, keys)
+        found = _small_enough(_lock(database, connection, _FREE, now, limit, resting, (_delivery.c.next_at,)))
+        for ids in _by_generation(database, found):
+            connection.execute(_leasing(database.sqlite), {**ids, "until": lease})
+    return _parcels(database, found, lease)
 
 
-def _small_enough(found: Sequence[tuple[Key, int]]) -> list[Key]:
+def _small_enough(found: Sequence[_Found]) -> Sequence[_Found]:
     """Return the first of these whose answers have so many BYTES together: one at least."""
-    total, fitting = 0, 0
-    for fitting, (_, size) in enumerate(found, 1):
-        total += size
+    total = 0
+    for number, each in enumerate(found):
+        total += each.size or 0
         if total > BYTES:
-            fitting = max(1, fitting - 1)
-            break
-    return [key for key, _ in found[:fitting]]
+            return found[: max(1, number)]
+    return found
 
 
 def claim_lost(database: Database, seconds: float, most: int, resting: Collection[str] = ()) -> Parcel | None:
@@ -92,23 +102,25 @@ def claim_lost(database: Database, seconds: float, most: int, resting: Collectio
     if there is no other, but for those of resting sinks.
     """
     now = database.now()
-    due = _WAITING & (_delivery.c.next_at <= now) & (_delivery.c.lease_until > 0.0) & (_delivery.c.lease_until <= now)
-    if resting:
-        due &= _delivery.c.sink.not_in(resting)
+    with database.read() as connection:  # there is seldom one, and a database has few writers
+        if connection.execute(_ANY_LOST, {"now": now}).first() is None:
+            return None
+    lease, due = now + seconds, _LOST & _delivery.c.sink.not_in(resting)
     while True:
         with database.write() as connection:
-            keys = [key for key, _ in _lock(database, connection, due, 1, (_delivery.c.attempts, _delivery.c.next_at))]
-            if not keys:
+            order = (_delivery.c.attempts, _delivery.c.next_at)
+            found = _lock(database, connection, _LOST, now, 1, resting, order)
+            if not found:
                 return None
+            mine = _mine((found[0].record_id, found[0].generation))
             tried = {"attempts": _delivery.c.attempts + 1, "error": LOST}
-            given_up = (_delivery.c.attempts + 1 >= most) & _mine(keys[0])
+            given_up = (_delivery.c.attempts + 1 >= most) & mine
             if connection.execute(update(_delivery).where(given_up).values(tried | {"state": "failed"})).rowcount:
                 continue
-            lease = {"lease_until": now + seconds}
-            connection.execute(update(_delivery).where(_mine(keys[0])).values(tried | lease))
-            same = _delivery.c.sink.in_(select(_delivery.c.sink).where(_mine(keys[0])))
-            connection.execute(update(_delivery).where(due, same).values(next_at=now + seconds, error=PUT_OFF))
-        return next(iter(_parcels(database, keys)), None)
+            connection.execute(update(_delivery).where(mine).values(tried | {"lease_until": lease}))
+            same = update(_delivery).where(due, _delivery.c.sink == found[0].sink)
+            connection.execute(same.values(next_at=lease, error=PUT_OFF), {"now": now})
+        return next(iter(_parcels(database, [found[0]._replace(attempts=found[0].attempts + 1)], lease)), None)
 
 
 def let_go(database: Database, sink: str) -> None:
@@ -141,35 +153,8 @@ def delivered(database: Database, keys: Sequence[Key]) -> None:
     """Note that the sink took these outcomes."""
     if keys:
         with database.write() as connection:
-            connection.execute(update(_delivery).where(_these(connection, keys), _WAITING).values(_TAKEN))
-
-
-@contextmanager
-def with_mark(database: Database, keys: Sequence[Key]) -> Iterator[tuple[Session, list[Key]]]:
-    """Open a transaction in which these outcomes are delivered, and a session of it for the application's own writes.
-
-    Yields the session and the keys that are marked: those of them that somebody else delivered meanwhile are not. Everything is
-    committed at the end, or nothing if an error passes. A commit within the session commits nothing by itself.
-    """
-    with database.write() as connection:
-        taken = [
-            key
-            for key in keys
-            if connection.execute(update(_delivery).where(_mine(key), _WAITING).values(_TAKEN)).rowcount
-        ]
-        session = _Lent(bind=connection, join_transaction_mode="create_savepoint")
-        try:
-            yield session, taken
-            session.commit()
-        finally:
-            Session.close(session)
-
-
-class _Lent(Session):
-    """A session that the application does not own: at the end of a `with session:` of its own, nothing it wrote is taken back."""
-
-    def close(self) -> None:
-        """Leave it open: who lent it closes it."""
+            for ids in _by_generation(database, keys):
+                connection.execute(_taking(database.sqlite), ids)
 
 
 def again(database: Database, keys: Sequence[Key], delays: Sequence[float], error: str) -> None:
@@ -190,6 +175,11 @@ def failed(database: Database, keys: Sequence[Key], error: str) -> None:
     values = {"state": "failed", "lease_until": 0.0, "error": error, "attempts": _delivery.c.attempts + 1}
     with database.write() as connection:
         connection.execute(update(_delivery).where(_these(connection, keys), _WAITING).values(values))
+
+
+def mark(connection: Connection, key: Key) -> bool:
+    """Mark one outcome as delivered, inside a transaction; False if somebody else delivered it."""
+    return bool(connection.execute(update(_delivery).where(_mine(key), _WAITING).values(_TAKEN)).rowcount)
 
 
 _TAKEN: dict[str, Any] = {
@@ -225,30 +215,69 @@ def _lock(
     database: Database,
     connection: Connection,
     due: ColumnElement[bool],
+    now: float,
     limit: int,
+    resting: Collection[str],
     order: Sequence[ColumnElement[Any]],
-) -> list[tuple[Key, int]]:
-    """Return what is due, no more than `limit`, each with the bytes of its answer."""
+) -> list[_Found]:
+    """Return what is due, no more than `limit`, but for resting sinks."""
+    query = _looking(database.sqlite, due, order)
+    if resting:
+        query = query.where(_delivery.c.sink.not_in(resting))
+    return [_Found._make(each) for each in connection.execute(query, {"now": now, "at_most": limit}).all()]
+
+
+def _parcels(database: Database, found: Sequence[_Found], lease: float) -> list[Parcel]:
+    """Return the content of what was claimed. A newer generation than the one claimed has withdrawn it."""
+    if not found:
+        return []
+    with database.read() as connection:
+        wanted = {"record_ids": bulk.ids(database.sqlite, [each.record_id for each in found])}
+        rows = [outcomes.row(each) for each in connection.execute(_content(database.sqlite), wanted).all()]
+        by_id = {row.record_id: row for row in outcomes.with_metadata(database, connection, rows)}
+    return [
+        Parcel((each.record_id, each.generation), each.sink, each.attempts, lease, row)
+        for each in found
+        if (row := by_id.get(each.record_id)) and row.generation == each.generation
+    ]
+
+
+# What runs for every span of outcomes is made once for each database: to build such a statement takes longer than to run it.
+
+
+@cache
+def _looking(sqlite: bool, due: ColumnElement[bool], order: Sequence[ColumnElement[Any]]) -> Select[Any]:
     answers = select(func.length(_result.c.line)).where(_result.c.record_id == _delivery.c.record_id)
     size = answers.order_by(_result.c.attempt.desc()).limit(1).scalar_subquery()
-    keys = select(_delivery.c.record_id, _delivery.c.generation, size)
-    keys = keys.where(due).order_by(*order).limit(limit)
-    if not database.sqlite:
-        keys = keys.with_for_update(skip_locked=True, of=_delivery)
-    return [((record_id, generation), length or 0) for record_id, generation, length in connection.execute(keys).all()]
+    keys = select(_delivery.c.record_id, _delivery.c.generation, _delivery.c.sink, _delivery.c.attempts, size)
+    keys = keys.where(due).order_by(*order).limit(bindparam("at_most"))
+    return keys if sqlite else keys.with_for_update(skip_locked=True, of=_delivery)
 
 
-def _parcels(database: Database, keys: Sequence[Key]) -> list[Parcel]:
-    """Return the content of what was claimed. A newer generation than the one claimed has withdrawn it."""
-    wanted = dict(keys)
-    same = (_delivery.c.record_id == _record.c.id) & (_delivery.c.generation == _record.c.generation)
-    query = outcomes.query(metadata=True).add_columns(_delivery.c.sink, _delivery.c.attempts, _delivery.c.lease_until)
-    query = query.join(_delivery, same)
-    with database.read() as connection:
-        query = query.where(bulk.among(connection, _delivery.c.record_id, list(wanted)))
-        rows = connection.execute(query).all()
-    parcels = [
-        Parcel((each[0], each[1]), each.sink, each.attempts, each.lease_until, outcomes.row(each)) for each in rows
-    ]
-    found = {parcel.key: parcel for parcel in parcels}
-    return [found[key] for key in keys if key in found]
+@cache
+def _content(sqlite: bool) -> Select[Any]:
+    return outcomes.query().where(bulk.bound(sqlite, _record.c.id, "record_ids"))
+
+
+@cache
+def _leasing(sqlite: bool) -> Update:
+    return update(_delivery).where(_those(sqlite)).values(lease_until=bindparam("until"))
+
+
+@cache
+def _taking(sqlite: bool) -> Update:
+    return update(_delivery).where(_those(sqlite), _WAITING).values(_TAKEN)
+
+
+def _those(sqlite: bool) -> ColumnElement[bool]:
+    """Return the condition that a delivery is one of those that `_by_generation` names."""
+    return (_delivery.c.generation == bindparam("of")) & bulk.bound(sqlite, _delivery.c.record_id, "record_ids")
+
+
+def _by_generation(database: Database, keys: Sequence[Key] | Sequence[_Found]) -> Iterator[dict[str, Any]]:
+    """Yield what `_those` takes: nearly always all are of one generation."""
+    ids: dict[int, list[int]] = {}
+    for key in keys:
+        ids.setdefault(key[1], []).append(key[0])
+    for generation, some in ids.items():
+        yield {"of": generation, "record_ids": bulk.ids(database.sqlite, some)}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, case, null, select
+from sqlalchemy import ColumnElement, Connection, Select, case, null, select
 
 from bakehouse_worker.states import TERMINAL, RecordState
 from bakehouse_worker.store import bulk, tombstones
@@ -77,6 +78,8 @@ _COLUMNS: tuple[ColumnElement[Any], ...] = (
 
 #: Columns of a Row that say nothing of the answer but the API's line itself.
 _BRIEF = 10
+#: Columns of a whole Row: the last is for the metadata.
+_WIDTH = len(_COLUMNS) + 1
 
 
 def brief(values: Any) -> Row:
@@ -84,24 +87,35 @@ def brief(values: Any) -> Row:
     return Row(*values[:_BRIEF], line=values[_BRIEF])  # type: ignore[misc]
 
 
-def query(*, metadata: bool, lines: bool = False) -> Select[Any]:
-    """Return the SELECT of rows for `row`, or for `brief` with `lines`, to be narrowed.
-
-    Metadata lies behind the params: ask for it only if needed.
-    """
+def query(*, lines: bool = False) -> Select[Any]:
+    """Return the SELECT of rows for `row`, or for `brief` with `lines`, to be narrowed."""
     latest = (_result.c.record_id == _record.c.id) & (_result.c.attempt == _record.c.attempt)
-    more = _body.c.metadata_json if metadata else null()
-    columns = (*_COLUMNS[:_BRIEF], _result.c.line) if lines else (*_COLUMNS, more)
-    found = select(*columns).select_from(_record).join(_job, _job.c.id == _record.c.job_id).outerjoin(_result, latest)
-    if metadata:
-        body = (_body.c.record_id == _record.c.id) & (_body.c.generation == _record.c.generation)
-        found = found.outerjoin(_body, body)
-    return found
+    columns = (*_COLUMNS[:_BRIEF], _result.c.line) if lines else (*_COLUMNS, null())
+    return select(*columns).select_from(_record).join(_job, _job.c.id == _record.c.job_id).outerjoin(_result, latest)
 
 
 def row(values: Any) -> Row:
     """Make a Row of what a `query` returned; columns behind its own are left alone."""
-    return Row(*values[: len(_COLUMNS) + 1])
+    return Row._make(values[:_WIDTH])
+
+
+def with_metadata(database: Database, connection: Connection, rows: Sequence[Row]) -> Sequence[Row]:
+    """Return rows with what their records were enqueued with.
+
+    It lies behind the params, so it is read by itself: an index finds those that have any.
+    """
+    asked = {"ids": bulk.ids(database.sqlite, [each.record_id for each in rows])}
+    found = {(record_id, of): told for record_id, of, told in connection.execute(_metadata(database.sqlite), asked)}
+    if not found:
+        return rows
+    return [each._replace(metadata=found.get((each.record_id, each.generation))) for each in rows]
+
+
+@cache
+def _metadata(sqlite: bool) -> Select[Any]:
+    """Make the statement once for each database."""
+    there = bulk.bound(sqlite, _body.c.record_id, "ids") & _body.c.metadata_json.is_not(None)
+    return select(_body.c.record_id, _body.c.generation, _body.c.metadata_json).where(there)
 
 
 def by_custom_id(
@@ -116,8 +130,10 @@ def by_custom_id(
         mine = (_record.c.job_id == job_id) & (_record.c.custom_id == asked.c.value)
         ids = connection.scalars(select(select(_record.c.id).where(mine).scalar_subquery()).select_from(asked))
         wanted = bulk.among(connection, _record.c.id, [each for each in ids if each is not None])
-        rows = connection.execute(query(metadata=metadata, lines=lines).where(wanted)).all()
-    found = {each.custom_id: each for each in map(brief if lines else row, rows)}
+        rows: Sequence[Row] = [*map(brief if lines else row, connection.execute(query(lines=lines).where(wanted)))]
+        if metadata:
+            rows = with_metadata(database, connection, rows)
+    found = {each.custom_id: each for each in rows}
     missing = [custom_id for custom_id in custom_ids if custom_id not in found]
     for custom_id, stone in tombstones.known(database, job_id, missing).items() if missing else ():
         gone = stone.pruned_at
@@ -139,13 +155,15 @@ def iterate(
     With `since`, seconds since 1970, only those that ended then or later.
     """
     after, most, span = 0, span, min(span, FIRST)
-    wanted = query(metadata=metadata).where(_record.c.job_id == job_id, _record.c.state.in_(states))
+    wanted = query().where(_record.c.job_id == job_id, _record.c.state.in_(states))
     if since:
         wanted = wanted.where(_record.c.settled_at >= since)
     while True:
         part = wanted.where(_record.c.id > after).order_by(_record.c.id).limit(span)
         with database.read() as connection:
-            rows = [row(values) for values in connection.execute(part)]
+            rows: Sequence[Row] = [row(values) for values in connection.execute(part)]
+            if metadata:
+                rows = with_metadata(database, connection, rows)
         yield from rows
         if len(rows) < span:
             return
@@ -181,8 +199,6 @@ def by_id(database: Database, ids: Sequence[int]) -> Iterator[Row]:
         with database.read() as connection:
             found = {
                 each.record_id: each
-                for each in map(
-                    row, connection.execute(query(metadata=False).where(bulk.among(connection, _record.c.id, part)))
-                )
+                for each in map(row, connection.execute(query().where(bulk.among(connection, _record.c.id, part))))
             }
         yield from (found[record_id] for record_id in part if record_id in found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import orjson
@@ -87,7 +88,7 @@ def add(database: Database, rows: Sequence[ResultRow]) -> None:
 
 def write(connection: Connection, rows: Sequence[ResultRow]) -> None:
     """The same inside a transaction."""
-    bulk.insert(connection, Result, ResultRow._fields, rows, key=("record_id", "attempt"))
+    bulk.insert(connection, Result, ResultRow._fields, sorted(rows, key=itemgetter(0)), key=("record_id", "attempt"))
 
 
 def count(database: Database, batch_id: int) -> int:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Update, bindparam, func, select, update
 
 from bakehouse_worker.states import RecordState
 from bakehouse_worker.store import bulk, caveats, deliveries
@@ -43,24 +45,38 @@ class Succeeded:
     delivering: int = 0
 
 
+class _Overtaken(Exception):
+    """Somebody settled some of the chosen meanwhile."""
+
+
 def settle(database: Database, batch_id: int, limit: int, record_ids: Sequence[int] | None = None) -> Succeeded:
     """Settle members of a batch whose sending succeeded, in one transaction: of the ids given, or any; no more than `limit`.
 
     A compare-and-set on (record, batch, packed): what somebody else settled meanwhile is none of them.
     """
-    now = database.now()
-    with database.write() as connection:
+    while True:
+        try:
+            return _settle(database, batch_id, limit, record_ids)
+        except _Overtaken:
+            continue
+
+
+def _settle(database: Database, batch_id: int, limit: int, record_ids: Sequence[int] | None) -> Succeeded:
+    """Settle a span of them once. SQLite looks before it writes, because it has one writer; PostgreSQL locks what it finds."""
+    now, sqlite = database.now(), database.sqlite
+    with ExitStack() as stack:
+        connection = stack.enter_context(database.read() if sqlite else database.write())
         ids = _choose(database, connection, batch_id, limit, record_ids)
         if not ids:
             return Succeeded()
-        chosen = bulk.among(connection, _record.c.id, ids)
-        said = (_result.c.model, _result.c.error_type, _result.c.stop_reason)
-        query = select(_record.c.job_id, *said, func.count().label("answers"), *_SUMS.values())
-        query = query.join(_result, _ANSWERED).where(chosen).group_by(_record.c.job_id, *said)
-        groups = connection.execute(query).all()
+        chosen = {"ids": bulk.ids(sqlite, ids)}
+        groups = connection.execute(_grouping(sqlite), chosen).all()
+        if sqlite:
+            stack.close()
+            connection = stack.enter_context(database.write())
+        if connection.execute(_moving(sqlite), {**chosen, "of_batch": batch_id, "now": now}).rowcount < len(ids):
+            raise _Overtaken
         delivering = deliveries.open_for(database, connection, ids, now)
-        values = {"state": RecordState.SUCCEEDED, "settled_at": now}
-        connection.execute(update(_record).where(chosen).values(values))
         _count(database, connection, groups)
     return Succeeded(len(ids), frozenset(group.job_id for group in groups), delivering)
 
@@ -69,14 +85,38 @@ def _choose(
     database: Database, connection: Connection, batch_id: int, limit: int, record_ids: Sequence[int] | None
 ) -> list[int]:
     """Return the members that succeeded and nobody has settled; on PostgreSQL their rows are locked."""
-    mine = (_record.c.batch_id == batch_id) & (_record.c.state == RecordState.PACKED)
-    query = select(_record.c.id).join(_result, _ANSWERED).where(mine, _result.c.kind == "succeeded")
+    query = _choosing(database.sqlite, record_ids is not None)
+    asked: dict[str, Any] = {"of_batch": batch_id, "at_most": limit}
     if record_ids is not None:
-        query = query.where(bulk.among(connection, _record.c.id, record_ids))
-    query = query.order_by(_record.c.id).limit(limit)
-    if not database.sqlite:
-        query = query.with_for_update(of=_record)
-    return [record_id for (record_id,) in connection.execute(query).all()]
+        asked["ids"] = bulk.ids(database.sqlite, record_ids)
+    return [record_id for (record_id,) in connection.execute(query, asked).all()]
+
+
+# Made once for each database, as in `deliveries`.
+
+_MEMBER = (_record.c.batch_id == bindparam("of_batch")) & (_record.c.state == RecordState.PACKED)
+
+
+@cache
+def _choosing(sqlite: bool, among: bool) -> Select[Any]:
+    query = select(_record.c.id).join(_result, _ANSWERED).where(_MEMBER, _result.c.kind == "succeeded")
+    if among:
+        query = query.where(bulk.bound(sqlite, _record.c.id, "ids"))
+    query = query.order_by(_record.c.id).limit(bindparam("at_most"))
+    return query if sqlite else query.with_for_update(of=_record)
+
+
+@cache
+def _grouping(sqlite: bool) -> Select[Any]:
+    said = (_result.c.model, _result.c.error_type, _result.c.stop_reason)
+    query = select(_record.c.job_id, *said, func.count().label("answers"), *_SUMS.values()).join(_result, _ANSWERED)
+    return query.where(bulk.bound(sqlite, _record.c.id, "ids")).group_by(_record.c.job_id, *said)
+
+
+@cache
+def _moving(sqlite: bool) -> Update:
+    mine = bulk.bound(sqlite, _record.c.id, "ids") & _MEMBER
+    return update(_record).where(mine).values(state=RecordState.SUCCEEDED, settled_at=bindparam("now"))
 
 
 def _count(database: Database, connection: Connection, groups: Sequence[Any]) -> None:
