@@ -43,6 +43,7 @@ JSON = {
         "Client.enqueue_record(metadata)",
         "aio.enqueue_record(metadata)",
         "enqueue_record(metadata)",
+        "Outcome(metadata)",
         "testing.make_outcome(metadata)",
     },
     "Iterable[Mapping[str, Any]]": {
