@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from bakehouse_worker import result_line, wire
 from bakehouse_worker.errors import Truncated
+from bakehouse_worker.outcomes import outcome
+from bakehouse_worker.store.outcomes import Row
 from bakehouse_worker.tables import EMPTY
 
 WHOSE = wire.members("0" * 8, "0" * 16)
@@ -114,6 +116,24 @@ def test_an_answer_that_says_nothing_is_marked_unless_it_was_cut_short(content, 
 @pytest.mark.parametrize("result", [{"type": "canceled"}, {"type": "succeeded", "message": {}}, error()])
 def test_a_line_with_an_id_of_somebody_else_makes_no_row(custom_id, result):
     assert result_line.row(line(result, custom_id), 1, 0.0, WHOSE) is None
+
+
+@pytest.mark.parametrize("depth", [10, 900, 1_000])
+def test_an_answer_of_any_depth_is_one(depth):
+    """As deep as orjson goes: a tool's input may be anything."""
+    content = [{"type": "tool_use", "id": "t", "name": "n", "input": {"deep": "DEEP"}}]
+    told = line({"type": "succeeded", "message": {"model": "m", "content": content, "usage": {"input_tokens": 1}}})
+    told = told.replace(b'"DEEP"', b"[" * depth + b"]" * depth)
+    row = result_line.row(told, 1, 0.0, WHOSE)
+    assert (row.kind, row.input_tokens, row.error_type) == ("succeeded", 1, None)
+    stored = Row(7, 0, "job", "a", "succeeded", "digest", 1, 0.0, None, None, kind="succeeded", line=told)
+    assert outcome(stored, "installation").raw == told.partition(b'"result":')[2][:-1]
+
+
+def test_a_line_that_is_not_utf_8_is_no_line():
+    told = line({"type": "succeeded", "message": {"model": "@", "content": [], "usage": {}}}).replace(b"@", b"\xff")
+    with pytest.raises(Truncated):
+        result_line.row(told, 1, 0.0, WHOSE)
 
 
 @pytest.mark.parametrize("cut", [1, 20, 60])

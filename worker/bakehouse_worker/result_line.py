@@ -66,7 +66,7 @@ def row(line: bytes, batch_id: int, now: float, whose: Whose) -> ResultRow | Non
     """Return the row that a result line makes, None if its id is not one that `whose` knows. Raises Truncated if it is not whole."""
     try:
         answer = _decode(line)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # orjson goes deeper, and says what is no JSON
         return _of_any_shape(line, batch_id, now, whose)
     mine = whose(answer.custom_id)
     if mine is None:
