@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -30,13 +30,29 @@ class ResultError:
     request_id: str | None = None
 
 
-class Usage(NamedTuple):
+@dataclass(frozen=True, init=False)
+class Usage:
     """Tokens of one answer, as the API counted them."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     cache_write_tokens: int = 0
     cache_read_tokens: int = 0
+
+    def __init__(
+        self,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        cache_write_tokens: int = 0,
+        cache_read_tokens: int = 0,
+    ) -> None:
+        # Many thousands are made in a second: all fields in one go, where the __init__ of a frozen dataclass sets one by one.
+        self.__dict__.update(
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            cache_write_tokens=cache_write_tokens,
+            cache_read_tokens=cache_read_tokens,
+        )
 
 
 @dataclass(frozen=True, init=False)
@@ -82,8 +98,7 @@ class Outcome:
         metadata: Mapping[str, Any] | None = None,
         raw: bytes = b"",
     ) -> None:
-        # Many thousands are made in a second: all fields in one go, where the __init__ of a frozen dataclass sets one by one.
-        self.__dict__.update(
+        self.__dict__.update(  # in one go, as above
             job=job,
             custom_id=custom_id,
             status=status,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
+from dataclasses import FrozenInstanceError, asdict, replace
 
 import orjson
 import pytest
 
-from bakehouse import Outcome, ResultError
+from bakehouse import Outcome, ResultError, Usage
 
 
 def outcome(result, status="succeeded"):
@@ -102,3 +105,19 @@ def test_the_sdk_is_not_imported_before_somebody_asks_for_a_message():
         "assert not {'anthropic', 'sqlalchemy', 'celery', 'pydantic'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_outcome_is_a_dataclass_that_is_copied_pickled_and_written_as_any_other():
+    """Handlers store what they are told, with its usage by name."""
+    usage = Usage(1, output_tokens=2)
+    told = Outcome("job", "a", "succeeded", 1, "id", usage=usage, metadata={"row": 7})
+    fields = {"input_tokens": 1, "output_tokens": 2, "cache_write_tokens": 0, "cache_read_tokens": 0}
+    assert asdict(told)["usage"] == fields
+    assert orjson.loads(orjson.dumps(usage)) == fields
+    assert pickle.loads(pickle.dumps(told)) == told == replace(told) == copy.deepcopy(told)
+    assert replace(told, custom_id="b") != told
+    assert repr(usage) == "Usage(input_tokens=1, output_tokens=2, cache_write_tokens=0, cache_read_tokens=0)"
+    assert hash(usage) == hash(replace(usage))
+    for each, name in ((told, "job"), (usage, "input_tokens")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(each, name, 0)

@@ -76,12 +76,15 @@ def test_an_answer_that_is_read_by_its_shape_makes_the_row_that_it_makes_as_any_
         {"type": "errored", "error": "x"},
         {"type": "errored", "error": {"error": ["x"]}},
         {"type": "of next year"},
+        {"message": {"model": "m", "content": [], "usage": {}}},
     ],
 )
 def test_a_result_of_any_shape_becomes_a_row_and_keeps_its_line(result):
     row = result_line.row(line(result), 1, 0.0, WHOSE)
     assert row.line == line(result)
-    assert isinstance(row.kind, str)
+    assert row.kind == (
+        result.get("type") if isinstance(result, dict) and isinstance(result.get("type"), str) else "unreadable"
+    )
     assert row.input_tokens >= 0
 
 
@@ -130,8 +133,10 @@ def test_an_answer_of_any_depth_is_one(depth):
     assert outcome(stored, "installation").raw == told.partition(b'"result":')[2][:-1]
 
 
-def test_a_line_that_is_not_utf_8_is_no_line():
-    told = line({"type": "succeeded", "message": {"model": "@", "content": [], "usage": {}}}).replace(b"@", b"\xff")
+@pytest.mark.parametrize("more", [{"model": "@"}, {"id": "@"}])
+def test_a_line_that_is_not_utf_8_is_no_line(more):
+    message = {"model": "m", "content": [], "usage": {}, **more}
+    told = line({"type": "succeeded", "message": message}).replace(b"@", b"\xff")
     with pytest.raises(Truncated):
         result_line.row(told, 1, 0.0, WHOSE)
 

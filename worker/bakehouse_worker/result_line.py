@@ -8,7 +8,7 @@ and taken as it comes: a result of a kind that nobody knows keeps its line, and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import orjson
@@ -50,7 +50,8 @@ class _Message(msgspec.Struct, gc=False):
     stop_reason: str | None = None
 
 
-class _Succeeded(msgspec.Struct, gc=False, tag_field="type", tag="succeeded"):
+class _Succeeded(msgspec.Struct, gc=False):
+    type: Literal["succeeded"]
     message: _Message
 
 
@@ -66,6 +67,8 @@ def row(line: bytes, batch_id: int, now: float, whose: Whose) -> ResultRow | Non
     """Return the row that a result line makes, None if its id is not one that `whose` knows. Raises Truncated if it is not whole."""
     try:
         answer = _decode(line)
+        if not line.isascii():
+            line.decode()  # what is not looked at is text, too
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # orjson goes deeper, and says what is no JSON
         return _of_any_shape(line, batch_id, now, whose)
     mine = whose(answer.custom_id)

@@ -36,7 +36,7 @@ _DUE = _WAITING & (_delivery.c.next_at <= bindparam("now"))
 #: Due, and in nobody's hand; or in the hand of a worker that was lost.
 _FREE = _DUE & (_delivery.c.lease_until == 0.0)
 _LOST = _DUE & (_delivery.c.lease_until > 0.0) & (_delivery.c.lease_until <= bindparam("now"))
-_ANY_LOST = select(_delivery.c.record_id).where(_LOST).limit(1)
+_ANY_LOST = select(_delivery.c.record_id).where(_LOST).order_by(_delivery.c.lease_until).limit(1)
 
 
 class _Found(NamedTuple):

@@ -82,9 +82,14 @@ def _ids(connection: Connection, which: ColumnElement[bool], limit: int) -> tupl
 
 
 def _deliveries(connection: Connection, now: float) -> int:
-    waiting = (_delivery.c.state == "waiting") & (_delivery.c.next_at <= now) & (_delivery.c.lease_until <= now)
-    some = select(_delivery.c.record_id).where(waiting).limit(1_000).subquery()
-    return int(connection.scalar(select(func.count()).select_from(some)) or 0)
+    """Count what is due and in nobody's hand, or was in a lost worker's; each is a range of the index, both together are not."""
+    waiting = (_delivery.c.state == "waiting") & (_delivery.c.next_at <= now)
+    lost = (_delivery.c.lease_until > 0.0) & (_delivery.c.lease_until <= now)
+    found = 0
+    for which in (_delivery.c.lease_until == 0.0, lost):
+        some = select(_delivery.c.record_id).where(waiting, which).limit(1_000).subquery()
+        found += connection.scalar(select(func.count()).select_from(some)) or 0
+    return found
 
 
 def _doubts(connection: Connection) -> bool:

@@ -9,10 +9,10 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    waiting = sa.text("state = 'waiting'")
-    names = ["lease_until", "next_at"]
-    op.create_index("delivery_waiting", "delivery", names, sqlite_where=waiting, postgresql_where=waiting)
-    op.drop_index("delivery_due", "delivery")
     there = sa.text("metadata_json IS NOT NULL")
     names = ["record_id", "generation"]
     op.create_index("body_with_metadata", "body", names, sqlite_where=there, postgresql_where=there)
+    waiting = sa.text("state = 'waiting'")
+    names = ["lease_until", "next_at"]
+    op.create_index("delivery_waiting", "delivery", names, sqlite_where=waiting, postgresql_where=waiting)
+    op.drop_index("delivery_due", "delivery")  # last: nobody reads deliveries from here to the commit
