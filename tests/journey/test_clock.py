@@ -55,7 +55,7 @@ def test_a_clock_that_is_set_by_an_hour_sends_nothing_twice_and_makes_nothing_wa
         {"on": "result", "fault": "errored", "prompt": "item 7 ", "first_times": 1, "times": None},
     )
     cluster.start_host("a")
-    wait_until(lambda: cluster.ready("a"), "all work", 40)
+    wait_until(lambda: cluster.ready("a"), "all work")
     cluster.enqueue(RECORDS, 100)
     wait_until(lambda: "in_doubt" in states(cluster), "a create is in doubt", 30)
     wall.step(hour)

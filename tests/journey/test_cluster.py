@@ -69,7 +69,7 @@ def test_two_hosts_finish_by_themselves_after_a_worker_redis_and_postgresql_were
     assert cluster.command("migrate").returncode == 0
     cluster.start_host("a")
     cluster.start_host("b")
-    wait_until(lambda: cluster.ready("a", "b"), "both hosts work", 30)
+    wait_until(lambda: cluster.ready("a", "b"), "both hosts work")
     (tmp_path / "app.py").write_text(APPLICATION)
     applications = [
         subprocess.Popen([sys.executable, "app.py", *words], cwd=tmp_path, env=cluster.on("application"))

@@ -19,8 +19,9 @@ RECORDS = 1_500
 
 @pytest.fixture
 def cluster(tmp_path, api, server):
-    # the grace is longer than the slow server takes to read what it was given
-    made = Cluster(tmp_path, api, server.url, "", auto_migrate="true", lease=3, create_timeout=30, doubt_grace=20)
+    # the grace is longer than the slow server takes to read what it was given; and all records are one batch, however slowly they come
+    terms = {"lease": 3, "create_timeout": 30, "doubt_grace": 20, "max_batch_requests": RECORDS, "linger": 60}
+    made = Cluster(tmp_path, api, server.url, "", auto_migrate="true", **terms)
     yield made
     made.stop()
 
@@ -37,7 +38,7 @@ def send_slowly(cluster, api, state, *, size, seconds):
     """Start everything, with a server that reads the first create slowly, and wait until its batch is in a state."""
     api.rules({"on": "create", "fault": "slow_read", "seconds": seconds, "times": 1})
     cluster.start_host("a")
-    wait_until(lambda: cluster.ready("a"), "all work", 30)
+    wait_until(lambda: cluster.ready("a"), "all work")
     cluster.enqueue(RECORDS, size)
     wait_until(lambda: batches(cluster) == [state], f"the batch is {state}", 40)
     sender = cluster.processes.pop(("a", "transfer"))

@@ -159,7 +159,7 @@ def test_flower_tells_every_station_and_reason_and_nobody_tells_a_prompt_an_answ
     cluster.start_host("a")
     cluster.start("a", "flower", "--port", str(port))
     wait_until(
-        lambda: cluster.ready("a") and cluster.command("health", "flower", "--ready").returncode == 0, "all work", 40
+        lambda: cluster.ready("a") and cluster.command("health", "flower", "--ready").returncode == 0, "all work"
     )
     application = [sys.executable, "app.py", "handlers:save"]
     subprocess.run(application, cwd=tmp_path, env=cluster.on("application"), check=True, timeout=30)

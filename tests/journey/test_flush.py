@@ -31,7 +31,7 @@ def records(cluster):
 def test_redis_flushed_in_the_middle_of_20000_records_stops_nothing_that_was_accepted(cluster, api, server):
     api.options({"batch_seconds": 900})  # 15 s of this test
     cluster.start_host("a")
-    wait_until(lambda: cluster.ready("a"), "all work", 40)
+    wait_until(lambda: cluster.ready("a"), "all work")
     workers = {name: process.pid for name, process in cluster.processes.items()}
     client = Client(server.url)
     for start in range(0, RECORDS, 1_000):

@@ -44,7 +44,7 @@ def test_health_turns_red_for_every_process_that_is_killed_or_frozen_and_says_wh
     for role in ROLES:
         assert verdict(cluster, role) == (1, f"{role}: none runs on {cluster.home}/a/")
     cluster.start_host("a")
-    wait_until(lambda: cluster.ready("a"), "all work", 30)
+    wait_until(lambda: cluster.ready("a"), "all work")
     frozen = cluster.processes["a", "transfer"].pid
     os.kill(frozen, signal.SIGSTOP)
     stopped_at = time.monotonic()
@@ -61,19 +61,19 @@ def test_health_turns_red_for_every_process_that_is_killed_or_frozen_and_says_wh
 
 def test_a_worker_that_waits_for_redis_lives_and_is_not_ready(cluster, server):
     cluster.start_host("a")
-    wait_until(lambda: cluster.ready("a"), "all work", 30)
+    wait_until(lambda: cluster.ready("a"), "all work")
     server.kill()
     for role in ROLES:
         wait_until(lambda role=role: verdict(cluster, role, "--ready")[0] == 1, f"{role} is not ready", 20)
         assert verdict(cluster, role)[0] == 0
     server.start()
-    wait_until(lambda: cluster.ready("a"), "all work again", 30)
+    wait_until(lambda: cluster.ready("a"), "all work again")
 
 
 def test_a_worker_told_to_stop_hands_back_its_upload_at_once_and_leaves_no_heartbeat(cluster, api):
     api.rules({"on": "create", "fault": "slow_read", "seconds": 0.1, "times": 1})
     cluster.start_host("a")
-    wait_until(lambda: cluster.ready("a"), "all work", 30)
+    wait_until(lambda: cluster.ready("a"), "all work")
     cluster.enqueue(2_000, 6_000)
     wait_until(lambda: [b.state for b in live_batches(cluster)] == ["uploading"], "it uploads", 30)
     transfer = cluster.processes.pop(("a", "transfer"))
@@ -90,7 +90,7 @@ def test_a_worker_that_cannot_finish_ends_within_its_grace_and_its_create_is_fou
     api.rules({"on": "create", "fault": "slow_answer", "seconds": 15, "times": 1})
     cluster.env |= {"BAKEHOUSE_STOP_GRACE": "2", "BAKEHOUSE_LEASE": "3"}
     cluster.start_host("a")
-    wait_until(lambda: cluster.ready("a"), "all work", 30)
+    wait_until(lambda: cluster.ready("a"), "all work")
     cluster.enqueue(5, 10)
     wait_until(lambda: [b.state for b in live_batches(cluster)] == ["closing"], "the answer is awaited", 30)
     transfer = cluster.processes.pop(("a", "transfer"))
