@@ -7,11 +7,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import orjson
 
 from bench.emulator import Emulator, environment
-from bench.micro import Row
+from bench.micro import REPETITIONS, Row
 from bench.micro.world import drain, ended, enqueue, pointing_at, runtime, to_the_api
 
 #: Results of the larger batch, whatever other parts measure, and characters of each answer: a line of about 4 KB.
@@ -21,8 +22,12 @@ SMALL = 1_000
 
 def measure(records: int, home: Path) -> Iterator[Row]:
     for results in (SMALL, RESULTS):
-        told = collected(results, home)
-        rise = f"{told['peak'] - told['before']:.1f} MB more than before, {told['peak']:.0f} MB in all"
+        runs = [collected(results, home) for _ in range(REPETITIONS)]
+        rises = sorted(run["peak"] - run["before"] for run in runs)
+        told = {name: median(run[name] for run in runs) for name in runs[0]}
+        rise = (
+            f"{median(rises):.1f} MB ({rises[0]:.1f} to {rises[-1]:.1f}) more than before, {told['peak']:.0f} MB in all"
+        )
         size = f"{told['bytes'] / results:,.0f} bytes a line, {told['bytes'] / 1e6:,.0f} MB in all, {told['seconds']:.1f} s"
         yield f"memory of collecting one batch of {results:,} results", rise, size
 
