@@ -1,4 +1,5 @@
-"""`enqueue_record` one by one and `enqueue_records`, by turns with raw pipelined XADD of the same bytes; with both fsync policies."""
+"""`enqueue_records` beside raw pipelined XADD of the same bytes, and `enqueue_record` beside raw XADD one by one; by turns, with both
+fsync policies."""
 
 from __future__ import annotations
 
@@ -34,13 +35,15 @@ def measure(records: int, home: Path) -> Iterator[Row]:
             ways = (
                 lambda connection=connection: raw(connection, entries),
                 lambda client=client: together(client, bodies),
+                lambda connection=connection: raw_singly(connection, entries),
                 lambda client=client: singly(client, bodies),
             )
-            best, many, one = by_turns(ways, connection, records)
+            best, many, bare, one = by_turns(ways, connection, records)
         told = f"appendfsync {fsync}"
         yield f"raw XADD, pipelines of {PIPELINE}, {told}", among(best), f"{size} bytes each"
         yield f"enqueue_records, {told}", among(many), f"{median(best) / median(many):.0%} of raw"
-        yield f"enqueue_record one by one, {told}", among(one), f"{median(best) / median(one):.0%} of raw"
+        yield f"raw XADD one by one, {told}", among(bare), "the same client library, one round trip each"
+        yield f"enqueue_record one by one, {told}", among(one), f"{median(bare) / median(one):.0%} of raw one by one"
 
 
 def by_turns(ways: tuple[Callable[[], None], ...], connection: redis.Redis, records: int) -> list[list[float]]:
@@ -59,6 +62,11 @@ def raw(connection: redis.Redis, entries: list[tuple[bytes, bytes]]) -> None:
         for header, body in entries[start : start + PIPELINE]:
             pipeline.xadd(INTO, {"h": header, "p": body})
         pipeline.execute()
+
+
+def raw_singly(connection: redis.Redis, entries: list[tuple[bytes, bytes]]) -> None:
+    for header, body in entries:
+        connection.xadd(INTO, {"h": header, "p": body})
 
 
 def together(client: Client, bodies: Bodies) -> None:
