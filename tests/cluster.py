@@ -120,6 +120,10 @@ class Cluster:
         return self.home / f"{host}-{role}.log"
 
     def ready(self, *hosts):
+        """Tell whether all roles of these hosts work; one that ended instead is told of with its last words."""
+        for (host, role), process in self.processes.items():
+            words = self.log(host, role).read_text(errors="replace")[-2_000:]
+            assert host not in hosts or process.poll() is None, f"{role} of {host} ended with {process.poll()}: {words}"
         return all(self.command("health", *ROLES, "--ready", host=host).returncode == 0 for host in hosts)
 
     def kill(self, host, role):

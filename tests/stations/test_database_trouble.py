@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import pytest
 from sqlalchemy import event, text
@@ -15,6 +16,7 @@ from bakehouse_worker.chunk import chunk
 from bakehouse_worker.collect import collect
 from bakehouse_worker.poll import poll
 from bakehouse_worker.settle import settle
+from bakehouse_worker.store.database import open_database, reach, sqlite_driver
 from bakehouse_worker.submit import submit
 from bakehouse_worker.telling import broke
 
@@ -150,3 +152,17 @@ def test_a_worker_of_this_release_works_on_when_the_next_one_has_added_to_the_sc
     world.enqueue(5, text="after", job="after")
     assert world.run_to_end()["succeeded"] == 5
     assert world.run_to_end("after")["succeeded"] == 5
+
+
+def test_workers_that_meet_on_a_new_sqlite_file_wait_for_each_other(tmp_path, monkeypatch):
+    """Until the first has switched the file to its log, SQLite refuses the others at once instead of letting them wait."""
+    file = tmp_path / "new.sqlite"
+    other = sqlite_driver().connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # as within its own switch
+    monkeypatch.setattr(time, "sleep", lambda seconds: other.execute("ROLLBACK"))  # the other goes on while we wait
+    database = open_database("", file)
+    reach(database)
+    with database.read() as connection:
+        assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
+    database.close()
+    other.close()
