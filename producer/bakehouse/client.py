@@ -228,8 +228,8 @@ _FIELDS = frozenset({"params", "custom_id", "job", "priority", "betas", "on_resu
 
 def _built(records: Iterable[Mapping[str, Any]], job: str) -> Iterator[Record]:
     for position, fields in enumerate(records):
-        unknown = fields.keys() - _FIELDS
-        if unknown or "params" not in fields:
+        if "params" not in fields or not fields.keys() <= _FIELDS:
+            unknown = fields.keys() - _FIELDS
             raise InvalidRecord(
                 f"records.{position}", f"unknown field {min(unknown)!r}" if unknown else "params is missing"
             )

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import orjson
 
-from bakehouse.contract import DEFAULT_API_VERSION, Record
+from bakehouse.contract import DEFAULT_API_VERSION, Record, compact
 from bakehouse.errors import InvalidRecord
 
 MAX_CUSTOM_ID = 512
@@ -38,6 +38,9 @@ SAMPLING = ("temperature", "top_p", "top_k")
 #: API versions that still take sampling parameters.
 SAMPLING_API_VERSIONS = frozenset({"2023-06-01"})
 
+#: Params that are looked at more closely; most requests have none of them.
+_SUSPECT = frozenset({"stream", *REFUSED_IN_A_BATCH, *SAMPLING})
+
 _JSON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _BETA = re.compile(r"[A-Za-z0-9._-]+")
 _API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -58,13 +61,13 @@ def build(
     replace: bool = False,
 ) -> Record:
     """Check everything and serialise the params once. Raises InvalidRecord with the field and the reason."""
-    if not isinstance(api_version, str) or not _API_VERSION.fullmatch(api_version):
-        raise InvalidRecord("api_version", f"must be a date such as {DEFAULT_API_VERSION}, not {api_version!r}")
+    if api_version != DEFAULT_API_VERSION:
+        _check_api_version(api_version)
     check_params(params, api_version)
-    body, spans = serialise(params)
+    body = serialise(params)
     if len(body) > MAX_PARAMS_BYTES:
         raise InvalidRecord("params", f"{len(body):,} bytes as JSON; a batch takes at most {MAX_PARAMS_BYTES:,}")
-    checked_betas = _betas(betas)
+    checked_betas = () if betas == () else _betas(betas)
     if not isinstance(priority, int) or isinstance(priority, bool) or not -1000 <= priority <= 1000:
         raise InvalidRecord("priority", f"must be a whole number from -1000 to 1000, not {priority!r}")
     return Record(
@@ -78,7 +81,6 @@ def build(
         betas=checked_betas,
         on_result=None if on_result is None else _sink(on_result),
         metadata=None if metadata is None else _metadata(metadata),
-        spans=spans,
         replace=replace,
     )
 
@@ -91,7 +93,7 @@ def check(params: Any, custom_id: Any, api_version: str = DEFAULT_API_VERSION) -
 
 def check_params(params: Mapping[str, Any], api_version: str = DEFAULT_API_VERSION) -> None:
     """Raise InvalidRecord for what the Messages API is known to refuse inside a batch; return None if nothing is."""
-    if not isinstance(params, Mapping):
+    if not isinstance(params, dict | Mapping):
         raise InvalidRecord("params", f"must be an object with model, max_tokens and messages, not {_kind(params)}")
     for name in ("model", "max_tokens", "messages"):
         if name not in params:
@@ -101,12 +103,13 @@ def check_params(params: Mapping[str, Any], api_version: str = DEFAULT_API_VERSI
         raise InvalidRecord("params.model", f"must be a model's id, not {model!r}")
     if not isinstance(max_tokens, int) or isinstance(max_tokens, bool) or max_tokens < 1:
         raise InvalidRecord("params.max_tokens", f"must be a whole number of at least 1, not {max_tokens!r}")
-    if not isinstance(messages, Sequence) or isinstance(messages, str | bytes) or not messages:
+    if not isinstance(messages, list | Sequence) or isinstance(messages, str | bytes) or not messages:
         raise InvalidRecord("params.messages", "must be a list with at least one message")
-    _check_refused(params, api_version)
+    if not _SUSPECT.isdisjoint(params):
+        _check_suspect(params, api_version)
 
 
-def _check_refused(params: Mapping[str, Any], api_version: str) -> None:
+def _check_suspect(params: Mapping[str, Any], api_version: str) -> None:
     if params.get("stream"):
         raise InvalidRecord("params.stream", "a batch cannot stream; leave it out")
     for name, reason in REFUSED_IN_A_BATCH.items():
@@ -120,43 +123,40 @@ def _check_refused(params: Mapping[str, Any], api_version: str) -> None:
                 )
 
 
-def serialise(params: Mapping[str, Any]) -> tuple[bytes, dict[str, tuple[int, int]]]:
-    """Return the params as JSON bytes, in the caller's key order, and the byte range of every top-level value in them."""
-    body = bytearray(b"{")
-    spans: dict[str, tuple[int, int]] = {}
+def serialise(params: Mapping[str, Any]) -> bytes:
+    """Return the params as JSON bytes, in the caller's order of keys. Raises InvalidRecord with the name of what is no JSON."""
+    try:
+        body = compact(orjson.dumps(params, option=_JSON))
+    except TypeError:
+        body = _by_parts(params)
+    if b"null" in body:  # orjson writes NaN and infinity as null; that would change what is asked
+        _refuse_non_finite("params", params)
+    return body
+
+
+def _by_parts(params: Mapping[str, Any]) -> bytes:
+    """Serialise what is no plain `dict`, or has keys of a kind of text, or something in it that is no JSON, which is told by name."""
+    parts = []
     for name, value in params.items():
         if not isinstance(name, str):
             raise InvalidRecord("params", f"keys must be text, not {name!r}")
-        if len(body) > 1:
-            body += b","
-        body += _key(name)
-        start = len(body)
-        try:
-            body += orjson.dumps(value, option=_JSON)
-        except TypeError as error:
-            raise InvalidRecord(f"params.{name}", f"is not JSON: {error}") from None
-        spans[name] = (start, len(body))
-    body += b"}"
-    if b"null" in body:  # orjson writes NaN and infinity as null; that would change what is asked
-        _refuse_non_finite("params", params)
-    return bytes(body), spans
-
-
-@lru_cache(maxsize=256)
-def _key(name: str) -> bytes:
-    return _dumps("params", name) + b":"
+        parts.append(_dumps("params", name) + b":" + _dumps(f"params.{name}", value))
+    return b"{" + b",".join(parts) + b"}"
 
 
 def digest(params: bytes, betas: tuple[str, ...], api_version: str) -> str:
     """Return 32 hex digits that stand for what is asked: the params' bytes, the betas and the API version."""
-    state = blake2b(params, digest_size=16)
-    state.update(f"\x00{','.join(betas)}\x00{api_version}".encode())
-    return state.hexdigest()
+    return blake2b(params + _terms(betas, api_version), digest_size=16).hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _terms(betas: tuple[str, ...], api_version: str) -> bytes:
+    return f"\x00{','.join(betas)}\x00{api_version}".encode()
 
 
 def _dumps(field: str, value: Any) -> bytes:
     try:
-        body = orjson.dumps(value, option=_JSON)
+        body = compact(orjson.dumps(value, option=_JSON))
     except TypeError as error:
         raise InvalidRecord(field, f"is not JSON: {error}") from None
     if b"null" in body:  # orjson writes NaN and infinity as null; that would change what is asked
@@ -197,6 +197,11 @@ def _text(field: str, value: Any, limit: int) -> str:
     except UnicodeEncodeError:
         raise InvalidRecord(field, "contains a lone surrogate, which is no character") from None
     return value
+
+
+def _check_api_version(value: Any) -> None:
+    if not isinstance(value, str) or not _API_VERSION.fullmatch(value):
+        raise InvalidRecord("api_version", f"must be a date such as {DEFAULT_API_VERSION}, not {value!r}")
 
 
 def _betas(betas: Sequence[str]) -> tuple[str, ...]:

@@ -106,7 +106,6 @@ class Body(SQLModel, table=True):
     record_id: int = Field(sa_column=Column(BigId, primary_key=True, autoincrement=False))
     generation: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
     params: bytes = Field(sa_type=LargeBinary)
-    spans: str | None = Field(default=None, sa_type=Text)  #: JSON: top-level key -> [start, end) of its value in params
     first_attempt: int | None = None  #: the first attempt that sends it; None of a later generation: not known
     metadata_json: bytes | None = Field(default=None, sa_type=LargeBinary)
 

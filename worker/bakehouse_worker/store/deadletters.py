@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import orjson
 from sqlalchemy import Connection, bindparam, case, insert, literal, select, update
 
 from bakehouse_worker.rewriting import Changes
@@ -89,7 +88,6 @@ def _same_bodies(connection: Connection, ids: Sequence[int], state: RecordState)
         "record_id": _body.c.record_id,
         "generation": _body.c.generation + 1,
         "params": _body.c.params,
-        "spans": _body.c.spans,
         "metadata_json": _body.c.metadata_json,
         "first_attempt": _first_attempt(state),
     }
@@ -102,15 +100,14 @@ def _new_bodies(
 ) -> None:
     """Write changed bodies, a piece of them in memory at a time, and bring their records' columns after them."""
     lane_of = _lanes(database, connection, {row.lane_id for row in rows}, changes.model)
-    columns = (_record.c.id, _body.c.generation, _body.c.params, _body.c.spans, _body.c.metadata_json)
+    columns = (_record.c.id, _body.c.generation, _body.c.params, _body.c.metadata_json)
     latest = select(*columns, _first_attempt(state).label("first_attempt")).join(_record, _LATEST)
     by_id = {row.id: row for row in rows}
     for piece in _pieces(rows):
         bodies, values = [], []
         for row in connection.execute(latest.where(_record.c.id.in_(piece))):
-            params, found = changes.apply(row.params, orjson.loads(row.spans) if row.spans else None)
-            spans_json, old = orjson.dumps(found).decode(), by_id[row.id]
-            body = {"record_id": row.id, "generation": row.generation + 1, "params": params, "spans": spans_json}
+            params, old = changes.apply(row.params), by_id[row.id]
+            body = {"record_id": row.id, "generation": row.generation + 1, "params": params}
             bodies.append({**body, "metadata_json": row.metadata_json, "first_attempt": row.first_attempt})
             model, lane = changes.model or old.model, lane_of.get(old.lane_id, old.lane_id)
             values.append({"mine": row.id, "bytes": len(params), "model": model, "lane_id": lane})

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from sqlalchemy import Connection, delete, func, null, select, update
 
 from bakehouse.contract import Record as Incoming
@@ -29,7 +28,7 @@ _RECORD = (
     *("job_id", "custom_id", "lane_id", "seq", "bytes", "digest", "model"),
     *("state", "generation", "attempt", "failures", "expiries", "next_at"),
 )
-_BODY = ("record_id", "generation", "first_attempt", "params", "spans", "metadata_json")
+_BODY = ("record_id", "generation", "first_attempt", "params", "metadata_json")
 #: What changes of a record's row when another body takes its place.
 _ASKED = ("lane_id", "bytes", "digest", "model")
 
@@ -274,5 +273,4 @@ def _row(entry: Entry, job_id: int, lane_id: int, now: float) -> _Row:
 
 
 def _body_row(record_id: int, generation: int, first_attempt: int, record: Incoming) -> tuple[Any, ...]:
-    ranges = orjson.dumps(record.spans).decode() if record.spans else None
-    return record_id, generation, first_attempt, record.params, ranges, record.metadata
+    return record_id, generation, first_attempt, record.params, record.metadata

@@ -46,7 +46,6 @@ def upgrade() -> None:
         sa.Column("record_id", ROW_ID, autoincrement=False, nullable=False),
         sa.Column("generation", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("params", sa.LargeBinary(), nullable=False),
-        sa.Column("spans", sa.Text(), nullable=True),
         sa.Column("metadata_json", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("record_id", "generation"),
     )
