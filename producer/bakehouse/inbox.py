@@ -7,12 +7,13 @@ record by (job, custom_id) and digest, so the second copy is the same record and
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha1
 from typing import Any
 
 import redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from bakehouse.connection import is_read_only, why
+from bakehouse.connection import Held, is_read_only, why
 from bakehouse.contract import Keys
 from bakehouse.errors import InboxFull, InboxUnavailable, NotOnDisk
 
@@ -31,6 +32,7 @@ for i = 2, #ARGV, 2 do
 end
 return {1, redis.call('INCRBY', KEYS[2], added)}
 """
+_DIGEST = sha1(_APPEND.encode(), usedforsecurity=False).hexdigest()
 
 
 class Inbox:
@@ -40,7 +42,7 @@ class Inbox:
         self._connection = connection
         self._keys = (keys.inbox, keys.inbox_bytes)
         self._max_bytes = max_bytes
-        self._append = connection.register_script(_APPEND)
+        self._held = Held(connection.connection_pool)
 
     def append(self, entries: Sequence[tuple[bytes, bytes]], *, durable: bool = False) -> None:
         """Append all entries or none; with `durable`, wait until Redis has them on disk. Raises InboxFull or InboxUnavailable."""
@@ -51,7 +53,7 @@ class Inbox:
             if durable:
                 done, held = self._append_to_disk(arguments)
             else:
-                done, held = self._append(keys=self._keys, args=arguments)
+                done, held = self._append(arguments)
         except RedisError as error:
             if is_read_only(error):  # the next call connects anew, and may find the master under the same name
                 self._connection.connection_pool.disconnect(inuse_connections=False)
@@ -85,6 +87,15 @@ class Inbox:
         except RedisError as error:
             raise InboxUnavailable(_why(error)) from error
         return not oldest or _order(oldest[0][0]) > _order(mark)
+
+    def _append(self, arguments: Sequence[bytes | int]) -> tuple[int, int]:
+        """Run the script by its digest; by its text where the server does not know it yet, or not any more."""
+        given = (len(self._keys), *self._keys, *arguments)
+        try:
+            done, held = self._held.execute("EVALSHA", _DIGEST, *given)
+        except NoScriptError:
+            done, held = self._held.execute("EVAL", _APPEND, *given)
+        return done, held
 
     def _append_to_disk(self, arguments: Sequence[bytes | int]) -> tuple[int, int]:
         """Append and wait for the disk in one pipeline: WAITAOF speaks of what its own connection wrote, and of nothing else.
