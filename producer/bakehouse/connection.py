@@ -58,9 +58,10 @@ def connect(url: str) -> redis.Redis:
 
 
 class Held:
-    """Connections that stay out of redis-py's pool between commands: each is one command's at a time, and tries it as the pool's do.
+    """Connections that stay out of redis-py's pool between commands, each for one command at a time. Safe to share between threads.
 
-    Out of the pool, through the client and back is a quarter of what a command takes on a local socket. Safe to share between threads.
+    Out of the pool, through the client and back again is a quarter of an append's time on a local socket. What is worth having of it
+    is done here too: a connection is looked at before it is used, and a command is repeated as the connection's `Retry` says.
     """
 
     def __init__(self, pool: ConnectionPool) -> None:
@@ -94,7 +95,8 @@ class Held:
 
 
 def _exchange(mine: Connection, command: tuple[str | bytes | int, ...]) -> Any:
-    mine.connect()  # type: ignore[no-untyped-call]  # where it is not: after a failure, to the master that the Sentinels name then
+    # does nothing unless the try before failed; with Sentinels, it asks them for the master that there is now
+    mine.connect()  # type: ignore[no-untyped-call]
     mine.send_command(*command)  # type: ignore[no-untyped-call]
     return mine.read_response()
 
