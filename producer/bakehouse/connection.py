@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,45 +59,66 @@ def connect(url: str) -> redis.Redis:
 
 
 class Held:
-    """Connections that stay out of redis-py's pool between commands, each for one command at a time. Safe to share between threads.
+    """One connection that stays out of redis-py's pool between commands; who comes while it is at work takes another from the pool.
 
     Out of the pool, through the client and back again is a quarter of an append's time on a local socket. What is worth having of it
-    is done here too: a connection is looked at before it is used, and a command is repeated as the connection's `Retry` says.
+    is done here too: a connection is looked at before it is used, and a command is repeated as the connection's `Retry` says. Where
+    Sentinels name the master, every command goes through the pool: only there is a connection to the old one noticed. Safe to share
+    between threads, and to use after a fork.
     """
 
-    def __init__(self, pool: ConnectionPool) -> None:
-        self._pool = pool
-        self._idle: list[Connection] = []
+    def __init__(self, connection: redis.Redis) -> None:
+        self._idle: list[Connection] = []  # one, or none; two if two threads come back at once
+        self._client, self._pool = connection, connection.connection_pool
         self._pid = os.getpid()
 
+    def __del__(self) -> None:
+        with suppress(Exception):  # the interpreter ends
+            self.let_go()
+
     def execute(self, *command: str | bytes | int) -> Any:
-        """Send one command and return its raw answer. What it raises passes, and its connection goes back to the pool."""
+        """Send one command and return its answer. What it raises passes; no answer that was not read is ever taken for another's."""
+        if type(self._pool) is not ConnectionPool:
+            return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
         mine = self._take()
         try:
             answer = mine.retry.call_with_retry(lambda: _exchange(mine, command), lambda _: _hang_up(mine))
+        except ResponseError:
+            self._keep(mine)
+            raise
         except BaseException:
+            _hang_up(mine)
             self._pool.release(mine)
             raise
-        self._idle.append(mine)
+        self._keep(mine)
         return answer
 
+    def let_go(self) -> None:
+        """Give the connection back to the pool."""
+        with suppress(IndexError):  # until none is left, or another thread has it
+            while True:
+                self._pool.release(self._idle.pop())
+
     def _take(self) -> Connection:
-        if self._pid != os.getpid():  # forked: these are the parent's
+        if self._pid != os.getpid():  # forked: it is the parent's
             self._idle, self._pid = [], os.getpid()
-        while self._idle:
-            try:
-                mine = self._idle.pop()
-            except IndexError:  # another thread was faster
-                break
-            if _is_sound(mine):
-                return mine
-            self._pool.release(mine)  # which looks at it too, and connects it anew
-        return self._pool.get_connection()
+        try:
+            mine = self._idle.pop()
+        except IndexError:
+            return self._pool.get_connection()
+        if _is_sound(mine):
+            return mine
+        self._pool.release(mine)
+        return self._pool.get_connection()  # which the pool has looked at, and connected anew
+
+    def _keep(self, mine: Connection) -> None:
+        if self._idle:
+            self._pool.release(mine)
+        else:
+            self._idle.append(mine)
 
 
 def _exchange(mine: Connection, command: tuple[str | bytes | int, ...]) -> Any:
-    # does nothing unless the try before failed; with Sentinels, it asks them for the master that there is now
-    mine.connect()  # type: ignore[no-untyped-call]
     mine.send_command(*command)  # type: ignore[no-untyped-call]
     return mine.read_response()
 
@@ -106,7 +128,7 @@ def _hang_up(mine: Connection) -> None:
 
 
 def _is_sound(mine: Connection) -> bool:
-    """Tell whether a connection is open with nothing in it that nobody asked for."""
+    """Tell whether a connection still stands, with nothing in it that nobody asked for."""
     try:
         return not mine.can_read(timeout=0)
     except (RedisError, OSError):

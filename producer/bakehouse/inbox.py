@@ -1,6 +1,6 @@
 """The door into Redis: one script that checks the high-water mark and appends entries, all of a call's chunk or none of it.
 
-A replay of the script (redis-py repeats a command whose answer was lost) appends the same entries twice; acceptance knows a
+A replay of the script (a command whose answer was lost is sent again, once) appends the same entries twice; acceptance knows a
 record by (job, custom_id) and digest, so the second copy is the same record and costs nothing.
 """
 
@@ -42,7 +42,7 @@ class Inbox:
         self._connection = connection
         self._keys = (keys.inbox, keys.inbox_bytes)
         self._max_bytes = max_bytes
-        self._held = Held(connection.connection_pool)
+        self._held = Held(connection)
 
     def append(self, entries: Sequence[tuple[bytes, bytes]], *, durable: bool = False) -> None:
         """Append all entries or none; with `durable`, wait until Redis has them on disk. Raises InboxFull or InboxUnavailable."""
@@ -56,6 +56,7 @@ class Inbox:
                 done, held = self._append(arguments)
         except RedisError as error:
             if is_read_only(error):  # the next call connects anew, and may find the master under the same name
+                self._held.let_go()
                 self._connection.connection_pool.disconnect(inuse_connections=False)
             raise InboxUnavailable(_why(error)) from error
         if not done:

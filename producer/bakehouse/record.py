@@ -126,7 +126,7 @@ def _check_suspect(params: Mapping[str, Any], api_version: str) -> None:
 def serialise(params: Mapping[str, Any]) -> bytes:
     """Return the params as JSON bytes, in the caller's order of keys. Raises InvalidRecord with the name of what is no JSON."""
     try:
-        body = compact(orjson.dumps(params, option=_JSON))
+        body = compact(orjson.dumps(params, option=_JSON)) if type(params) is dict else _by_parts(params)
     except TypeError:
         body = _by_parts(params)
     if b"null" in body:  # orjson writes NaN and infinity as null; that would change what is asked
@@ -151,7 +151,7 @@ def digest(params: bytes, betas: tuple[str, ...], api_version: str) -> str:
 
 @lru_cache(maxsize=256)
 def _terms(betas: tuple[str, ...], api_version: str) -> bytes:
-    return f"\x00{','.join(betas)}\x00{api_version}".encode()
+    return "\x00".join(("", ",".join(betas), api_version)).encode()
 
 
 def _dumps(field: str, value: Any) -> bytes:

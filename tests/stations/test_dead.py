@@ -240,6 +240,10 @@ def test_values_are_replaced_where_they_stand_and_added_where_they_are_not():
     values = {"max_tokens": 4096, "messages": ["x"], 'odd "key"': None}
     made = rewriting.changes(values).apply(serialise(params))
     assert made == serialise({**params, **values})
+    odd = orjson.Fragment('{"n":[12345678901234567890123,1E5,1e400,-0.0,"é"]}')
+    assert rewriting.changes({"max_tokens": 2}).apply(serialise({**params, "odd": odd})) == serialise(
+        {**params, "max_tokens": 2, "odd": odd}
+    )
     again = rewriting.changes({"max_tokens": 1, "messages": params["messages"]}).apply(made)
     assert orjson.loads(again) == {**params, 'odd "key"': None}
 

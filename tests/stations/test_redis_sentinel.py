@@ -91,6 +91,12 @@ def test_a_failover_is_survived_by_the_same_client(failover):
         assert sum(f'"{custom_id}"'.encode() in header for header in entries) == 1
 
 
+def test_no_connection_to_a_master_is_kept_out_of_the_pool_that_knows_whether_it_still_is_one(failover):
+    held = failover.client._inbox._held
+    held.execute("PING")
+    assert held._idle == []
+
+
 def test_a_failover_is_survived_by_celery(failover):
     assert failover.now.llen("bakehouse:celery:control") == 1
     failover.application.send_task("bakehouse.tick", queue="control")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections import OrderedDict
+from enum import Enum
 from types import MappingProxyType
 
 import orjson
@@ -383,6 +385,22 @@ def test_params_that_are_no_plain_dict_are_serialised_to_the_same_bytes(params):
     assert serialise({Name(name): value for name, value in params.items()}) == serialise(params)
 
 
+def test_a_dict_that_shows_other_values_than_it_holds_goes_out_as_it_shows_itself():
+    class Form(dict):
+        """As web frameworks have them: lists inside, the last of each outside."""
+
+        def __getitem__(self, name):
+            return super().__getitem__(name)[-1]
+
+        def items(self):
+            return [(name, self[name]) for name in self]
+
+    assert json.loads(build(Form({name: [None, value] for name, value in GOOD.items()})).params) == GOOD
+    ordered = OrderedDict(GOOD)
+    ordered.move_to_end("model")
+    assert list(json.loads(build(ordered).params)) == list(ordered)
+
+
 def test_text_goes_out_as_utf8_and_not_as_escapes():
     assert "日本語 é 😀".encode() in build(changed(system="日本語 é 😀")).params
 
@@ -433,6 +451,15 @@ def test_the_digest_differs_when_params_betas_or_api_version_differ():
         build(GOOD, api_version=OLD_API, betas=["a"]),
     ]
     assert len({one.digest for one in asked}) == len(asked)
+
+
+def test_a_version_that_is_a_member_of_an_enumeration_is_its_value_in_the_digest():
+    class Version(str, Enum):  # noqa: UP042 - StrEnum formats itself as its value, this one does not
+        OLD = OLD_API
+
+    assert build(GOOD, api_version=Version.OLD).digest == build(GOOD, api_version=OLD_API).digest
+    digests = {digest(b"{}", ("of an enumeration",), version) for version in (Version.OLD, OLD_API)}
+    assert len(digests) == 1
 
 
 names = st.lists(st.from_regex(r"[a-z]{1,3}", fullmatch=True), max_size=3).map(tuple)

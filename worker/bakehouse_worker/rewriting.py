@@ -1,14 +1,15 @@
-"""A record's params with some of their values changed, for what is sent again: the one place where they are parsed."""
+"""A record's params with some of their values changed, for what is to be asked otherwise: the one place where they are parsed."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from bakehouse import record
+from bakehouse import InvalidRecord, record
 
 #: What the producer's checks are given for values that were checked when their record was enqueued, and stay.
 _CHECKED = {"model": "checked", "max_tokens": 1, "messages": ["checked"]}
@@ -32,8 +33,19 @@ class Changes:
         return len(record.serialise(self.values))
 
     def apply(self, params: bytes) -> bytes:
-        """Return params with the new values, in the old order of keys, and what is new behind them."""
-        return record.serialise({**orjson.loads(params), **self.values})
+        """Return params with the new values, in the old order of keys, and what is new behind them. Numbers stay as they are written.
+
+        Raises InvalidRecord for params that are no JSON, which the producer's never are.
+        """
+        try:
+            old = json.loads(params, parse_int=_as_written, parse_float=_as_written)
+        except ValueError:
+            raise InvalidRecord("params", "are not JSON, so that none of their values can be changed") from None
+        return record.serialise({**old, **self.values})
+
+
+def _as_written(number: str) -> orjson.Fragment:
+    return orjson.Fragment(number)
 
 
 def changes(values: Mapping[str, Any]) -> Changes:
