@@ -64,7 +64,7 @@ class Held:
     Out of the pool, through the client and back again is a quarter of an append's time on a local socket. What is worth having of it
     is done here too: a connection is looked at before it is used, and a command is repeated as the connection's `Retry` says. Where
     Sentinels name the master, every command goes through the pool: only there is a connection to the old one noticed. Safe to share
-    between threads, and to use after a fork.
+    between threads, and to use after a fork. What hooks into `Redis.execute_command` does not see these commands.
     """
 
     def __init__(self, connection: redis.Redis) -> None:
@@ -74,7 +74,8 @@ class Held:
 
     def __del__(self) -> None:
         with suppress(Exception):  # the interpreter ends
-            self.let_go()
+            if self._pid == os.getpid():
+                self.let_go()
 
     def execute(self, *command: str | bytes | int) -> Any:
         """Send one command and return its answer. What it raises passes; no answer that was not read is ever taken for another's."""
@@ -83,12 +84,11 @@ class Held:
         mine = self._take()
         try:
             answer = mine.retry.call_with_retry(lambda: _exchange(mine, command), lambda _: _hang_up(mine))
-        except ResponseError:
-            self._keep(mine)
+        except ResponseError:  # an answer, and read
+            self._pool.release(mine)
             raise
         except BaseException:
-            _hang_up(mine)
-            self._pool.release(mine)
+            self._throw_away(mine)
             raise
         self._keep(mine)
         return answer
@@ -106,10 +106,21 @@ class Held:
             mine = self._idle.pop()
         except IndexError:
             return self._pool.get_connection()
-        if _is_sound(mine):
+        try:
+            sound = _is_sound(mine)
+        except BaseException:
+            self._throw_away(mine)
+            raise
+        if sound:
             return mine
         self._pool.release(mine)
         return self._pool.get_connection()  # which the pool has looked at, and connected anew
+
+    def _throw_away(self, mine: Connection) -> None:
+        try:
+            _hang_up(mine)
+        finally:
+            self._pool.release(mine)
 
     def _keep(self, mine: Connection) -> None:
         if self._idle:

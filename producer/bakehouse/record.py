@@ -105,7 +105,7 @@ def check_params(params: Mapping[str, Any], api_version: str = DEFAULT_API_VERSI
         raise InvalidRecord("params.max_tokens", f"must be a whole number of at least 1, not {max_tokens!r}")
     if not isinstance(messages, list | Sequence) or isinstance(messages, str | bytes) or not messages:
         raise InvalidRecord("params.messages", "must be a list with at least one message")
-    if not _SUSPECT.isdisjoint(params):
+    if type(params) is not dict or not _SUSPECT.isdisjoint(params):  # others may answer to more names than they tell
         _check_suspect(params, api_version)
 
 

@@ -244,6 +244,9 @@ def test_values_are_replaced_where_they_stand_and_added_where_they_are_not():
     assert rewriting.changes({"max_tokens": 2}).apply(serialise({**params, "odd": odd})) == serialise(
         {**params, "max_tokens": 2, "odd": odd}
     )
+    for unreadable in (b"[1]", b'{"a":', b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"):
+        with pytest.raises(InvalidRecord, match="can be changed"):
+            rewriting.changes({"max_tokens": 2}).apply(unreadable)
     again = rewriting.changes({"max_tokens": 1, "messages": params["messages"]}).apply(made)
     assert orjson.loads(again) == {**params, 'odd "key"': None}
 

@@ -120,3 +120,20 @@ def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next_one(server, 
         with pytest.raises(KeyboardInterrupt):
             held.execute("BLPOP", "nothing", "0.2")  # answered later than anybody looks for an answer
     assert held.execute("ECHO", "after") == b"after"
+
+
+def test_what_was_interrupted_costs_the_pool_no_connection(server, monkeypatch):
+    shared = connect(url(server))
+    shared.connection_pool.max_connections = 1
+    held = Held(shared)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    for place in ("_is_sound", "_exchange"):
+        held.execute("PING")
+        with monkeypatch.context() as patched:
+            patched.setattr(connection, place, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                held.execute("PING")
+    assert shared.ping()

@@ -453,6 +453,16 @@ def test_the_digest_differs_when_params_betas_or_api_version_differ():
     assert len({one.digest for one in asked}) == len(asked)
 
 
+def test_what_answers_to_more_names_than_it_tells_is_asked_by_name():
+    class Headers(dict):
+        """As HTTP libraries have them: any case will do."""
+
+        def get(self, name, default=None):
+            return {key.lower(): value for key, value in self.items()}.get(name, default)
+
+    assert refusal(Headers(GOOD, Stream=True)).field == "params.stream"
+
+
 def test_a_version_that_is_a_member_of_an_enumeration_is_its_value_in_the_digest():
     class Version(str, Enum):  # noqa: UP042 - StrEnum formats itself as its value, this one does not
         OLD = OLD_API

@@ -35,12 +35,16 @@ class Changes:
     def apply(self, params: bytes) -> bytes:
         """Return params with the new values, in the old order of keys, and what is new behind them. Numbers stay as they are written.
 
-        Raises InvalidRecord for params that are no JSON, which the producer's never are.
+        Raises InvalidRecord for params that cannot be read, which only another producer's are, or an `orjson.Fragment` in them.
         """
         try:
             old = json.loads(params, parse_int=_as_written, parse_float=_as_written)
-        except ValueError:
-            raise InvalidRecord("params", "are not JSON, so that none of their values can be changed") from None
+        except (ValueError, RecursionError):
+            old = None
+        if not isinstance(old, dict):
+            raise InvalidRecord(
+                "params", "are not a JSON object that can be read, so that none of its values can be changed"
+            )
         return record.serialise({**old, **self.values})
 
 
