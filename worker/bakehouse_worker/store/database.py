@@ -179,8 +179,8 @@ def _sqlite_engine(path: Path) -> Engine:
 def _keep_a_log(connection: Any, driver: Any) -> None:
     """Switch to a write-ahead log, which a new file takes from whoever is first.
 
-    SQLite refuses the switch at once while others read or switch, and does not wait for them as it does everywhere else: of four
-    workers that met on a new file, one in a hundred ended.
+    SQLite refuses it at once while another connection is within its own switch, and does not wait as it does everywhere else: where
+    four workers met on a new file, one in a hundred ended.
     """
     give_up = time.monotonic() + BUSY
     while True:
