@@ -38,7 +38,7 @@ class Changes:
         Raises InvalidRecord for params that cannot be read, which only another producer's are, or an `orjson.Fragment` in them.
         """
         try:
-            old = json.loads(params, parse_int=_as_written, parse_float=_as_written)
+            old = json.loads(params, parse_int=orjson.Fragment, parse_float=orjson.Fragment)
         except (ValueError, RecursionError):
             old = None
         if not isinstance(old, dict):
@@ -46,10 +46,6 @@ class Changes:
                 "params", "are not a JSON object that can be read, so that none of its values can be changed"
             )
         return record.serialise({**old, **self.values})
-
-
-def _as_written(number: str) -> orjson.Fragment:
-    return orjson.Fragment(number)
 
 
 def changes(values: Mapping[str, Any]) -> Changes:
